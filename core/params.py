@@ -1,0 +1,25 @@
+"""``params.yaml``: the ML parameters, tracked by DVC. One reader, so that a missing key gets one clear message."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import BadInputError
+
+
+def read_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
+    """Read a parameter file.
+
+    Raises:
+        BadInputError: the file is missing or not a YAML mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise BadInputError(f"{path} not found: run from a folder that has a params.yaml") from None
+    except yaml.YAMLError as error:
+        raise BadInputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise BadInputError(f"{path} holds no mapping")
+    return content

@@ -1,0 +1,131 @@
+"""All settings of one process, from ``TIDEGATE_…`` variables and ``.env``; nested with ``__``.
+
+ML parameters are not here: they live in ``params.yaml``, tracked by DVC. Secrets are ``SecretStr``: they never reach a
+log, a journal or a repr.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import ConfigurationError
+
+
+class Section(BaseModel):
+    """A group of settings. An unknown key is an error: a typing mistake must not be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OandaSettings(Section):
+    """Where the v20 account is. Unset hosts mean OANDA's practice environment."""
+
+    environment: Literal["practice", "live"] = "practice"
+    rest_url: str | None = None
+    stream_url: str | None = None
+    token: SecretStr | None = None
+    account_id: SecretStr | None = None
+    request_timeout_seconds: float = Field(5.0, gt=0)
+    heartbeat_timeout_seconds: float = Field(12.0, gt=5.0)  # the broker beats every 5 s: two may be lost
+    requests_per_second: float = Field(100.0, gt=0)  # documented limit 120
+
+
+class DatabaseSettings(Section):
+    """The platform's own database. Unset: embedded PostgreSQL under ``var/postgres``."""
+
+    url: SecretStr | None = None
+    pool_size: int = Field(5, ge=1)
+    connect_timeout_seconds: int = Field(5, ge=1)
+
+
+class RedisSettings(Section):
+    """The online feature store. Unset: embedded Redis under ``var/redis``."""
+
+    url: SecretStr | None = None
+
+
+class MlflowSettings(Section):
+    """Tracking and registry. Unset: a SQLite store under ``var/mlflow``, served by ``tidegate up``."""
+
+    tracking_uri: str | None = None
+    port: int = Field(5000, ge=0, le=65535)
+
+
+class PrefectSettings(Section):
+    """Orchestration server. Unset: a local server on ``port``, started by ``tidegate up``."""
+
+    api_url: str | None = None
+    port: int = Field(4200, ge=0, le=65535)
+
+
+class ServingSettings(Section):
+    """The Ray Serve application and its clients."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    replicas: int = Field(1, ge=1)
+    timeout_seconds: float = Field(0.25, gt=0)  # past it the trader answers from its own champion
+    poll_seconds: float = Field(0.5, gt=0)  # how often a replica looks for approved versions
+
+
+class TradingSettings(Section):
+    """The trader process."""
+
+    port: int = Field(8100, ge=0, le=65535)  # health, metrics, status; loopback
+    account_currency: str = "USD"
+
+
+class LoggingSettings(Section):
+    """Structured logging to stderr."""
+
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """Everything a process needs to know about where it runs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TIDEGATE_", env_nested_delimiter="__", env_file=".env", extra="ignore", frozen=True
+    )
+
+    state_directory: Path = Path("var")
+    params_file: Path = Path("params.yaml")
+    oanda: OandaSettings = OandaSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    prefect: PrefectSettings = PrefectSettings()
+    serving: ServingSettings = ServingSettings()
+    trading: TradingSettings = TradingSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @property
+    def state(self) -> Path:
+        """The state directory as an absolute path."""
+        return self.state_directory.absolute()
+
+    @property
+    def mlflow_tracking_uri(self) -> str:
+        """The tracking URI to use: the configured server or the local SQLite store."""
+        return self.mlflow.tracking_uri or f"sqlite:///{self.state / 'mlflow' / 'mlflow.db'}"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Read the settings once.
+
+    Raises:
+        ConfigurationError: a value is malformed; the message names the variable, never the value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"TIDEGATE_{'__'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationError(f"bad settings: {problems}") from None

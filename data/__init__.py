@@ -1,0 +1,1 @@
+"""Market data: sources, calendar, quality gate, catalog."""

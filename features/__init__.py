@@ -1,0 +1,1 @@
+"""One feature kernel, its batch and live drivers, the Feast repository."""

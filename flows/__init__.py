@@ -1,0 +1,1 @@
+"""Prefect glue: each flow a short list of calls into the rooms."""

@@ -1,0 +1,1 @@
+"""Inference: predictor, Ray Serve application, traffic policy, Bento; release."""

@@ -1,0 +1,1 @@
+"""Trading: the loop, strategy, risk, OMS, execution, brokers, ledger, reconciliation, practice broker."""

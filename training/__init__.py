@@ -1,0 +1,1 @@
+"""Labels, splits, models, evaluation, statistics, evidence."""
