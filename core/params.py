@@ -1,7 +1,7 @@
 """``params.yaml``: the ML parameters, tracked by DVC. One reader, so that a missing key gets one clear message."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -22,4 +22,4 @@ def read_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
         raise BadInputError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict):
         raise BadInputError(f"{path} holds no mapping")
-    return content
+    return cast(dict[str, Any], content)

@@ -28,17 +28,17 @@ class OandaSettings(Section):
     stream_url: str | None = None
     token: SecretStr | None = None
     account_id: SecretStr | None = None
-    request_timeout_seconds: float = Field(5.0, gt=0)
-    heartbeat_timeout_seconds: float = Field(12.0, gt=5.0)  # the broker beats every 5 s: two may be lost
-    requests_per_second: float = Field(100.0, gt=0)  # documented limit 120
+    request_timeout_seconds: float = Field(default=5.0, gt=0)
+    heartbeat_timeout_seconds: float = Field(default=12.0, gt=5.0)  # the broker beats every 5 s: two may be lost
+    requests_per_second: float = Field(default=100.0, gt=0)  # documented limit 120
 
 
 class DatabaseSettings(Section):
     """The platform's own database. Unset: embedded PostgreSQL under ``var/postgres``."""
 
     url: SecretStr | None = None
-    pool_size: int = Field(5, ge=1)
-    connect_timeout_seconds: int = Field(5, ge=1)
+    pool_size: int = Field(default=5, ge=1)
+    connect_timeout_seconds: int = Field(default=5, ge=1)
 
 
 class RedisSettings(Section):
@@ -51,30 +51,30 @@ class MlflowSettings(Section):
     """Tracking and registry. Unset: a SQLite store under ``var/mlflow``, served by ``tidegate up``."""
 
     tracking_uri: str | None = None
-    port: int = Field(5000, ge=0, le=65535)
+    port: int = Field(default=5000, ge=0, le=65535)
 
 
 class PrefectSettings(Section):
     """Orchestration server. Unset: a local server on ``port``, started by ``tidegate up``."""
 
     api_url: str | None = None
-    port: int = Field(4200, ge=0, le=65535)
+    port: int = Field(default=4200, ge=0, le=65535)
 
 
 class ServingSettings(Section):
     """The Ray Serve application and its clients."""
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
-    replicas: int = Field(1, ge=1)
-    timeout_seconds: float = Field(0.25, gt=0)  # past it the trader answers from its own champion
-    poll_seconds: float = Field(0.5, gt=0)  # how often a replica looks for approved versions
+    port: int = Field(default=8000, ge=0, le=65535)
+    replicas: int = Field(default=1, ge=1)
+    timeout_seconds: float = Field(default=0.25, gt=0)  # past it the trader answers from its own champion
+    poll_seconds: float = Field(default=0.5, gt=0)  # how often a replica looks for approved versions
 
 
 class TradingSettings(Section):
     """The trader process."""
 
-    port: int = Field(8100, ge=0, le=65535)  # health, metrics, status; loopback
+    port: int = Field(default=8100, ge=0, le=65535)  # health, metrics, status; loopback
     account_currency: str = "USD"
 
 

@@ -5,10 +5,13 @@ Rooms define their tables on ``metadata`` (``trading/ledger/tables.py`` and so o
 """
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from core.errors import UnavailableError
 
@@ -31,11 +34,11 @@ def create_engine(url: str, pool_size: int = 5, connect_timeout_seconds: int = 5
     if url.startswith("sqlite"):
         engine = sa.create_engine(url, connect_args={"timeout": connect_timeout_seconds})
 
-        @sa.event.listens_for(engine, "connect")
-        def _configure(connection, _record) -> None:  # pyright: ignore[reportUnusedFunction, reportMissingParameterType]
+        def configure(connection: Any, _record: Any) -> None:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
 
+        event.listen(engine, "connect", configure)
         return engine
     return sa.create_engine(
         url,
@@ -63,5 +66,5 @@ def migrate(engine: sa.Engine) -> None:
             connection.commit()
             if engine.dialect.name == "postgresql":
                 connection.execute(sa.text("SELECT pg_advisory_unlock(727400)"))
-    except sa.exc.OperationalError as error:
+    except OperationalError as error:
         raise UnavailableError(f"database does not answer: {str(error.orig).splitlines()[0]}") from error
