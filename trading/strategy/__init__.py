@@ -1,0 +1,1 @@
+"""From calibrated probabilities to target positions."""
