@@ -1,0 +1,1 @@
+"""Drift: does the live window still look like the window the model was trained on?"""
