@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pandas as pd
 
@@ -27,7 +28,7 @@ def write_report(
     columns = [feature.feature for feature in assessment.features]
     stride = max(1, -(-len(reference) // _MAXIMUM_REFERENCE_ROWS))
     # A column that is empty on one side breaks Evidently's histograms; the assessment has judged it already.
-    shown = [column for column in columns if reference[column].notna().any() and live[column].notna().any()]
+    shown = [c for c in columns if np.isfinite(reference[c].to_numpy()).any() and np.isfinite(live[c].to_numpy()).any()]
     definition = DataDefinition(numerical_columns=shown)
     thresholds = {f.feature: f.threshold for f in assessment.features if f.feature in shown}
     report = Report(
@@ -45,11 +46,15 @@ def write_report(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         snapshot = report.run(
-            Dataset.from_pandas(live[shown].reset_index(drop=True), data_definition=definition),
-            Dataset.from_pandas(reference[shown].iloc[::stride].reset_index(drop=True), data_definition=definition),
+            Dataset.from_pandas(_rows(live, shown, 1), data_definition=definition),
+            Dataset.from_pandas(_rows(reference, shown, stride), data_definition=definition),
         )
     html, document = directory / "drift.html", directory / "drift.json"
     with replacing(html) as temporary:
         snapshot.save_html(str(temporary))
     write_bytes(document, orjson.dumps(orjson.loads(snapshot.json()), option=orjson.OPT_INDENT_2))
     return html, document
+
+
+def _rows(frame: pd.DataFrame, columns: list[str], stride: int) -> pd.DataFrame:
+    return pd.DataFrame(frame[columns].to_numpy()[::stride], columns=pd.Index(columns))

@@ -1,7 +1,7 @@
 """One drift check, as the scheduled flow and the demo run it: load both windows, judge, write, log to MLflow."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pandas as pd
@@ -33,11 +33,13 @@ def training_window(workspace: Path, features: dict[str, Any], last_steps: int |
     columns = ["instrument", "event_timestamp", *features["columns"]]
     frame = pd.read_parquet(path, columns=columns)
     cutoff = pd.Timestamp(int(features["cutoff_ns"]), unit="ns", tz="UTC")
-    frame = frame[frame["event_timestamp"] < cutoff]
+    times = pd.DatetimeIndex(frame["event_timestamp"])
+    keep = times < cutoff
     if last_steps is not None:
-        times = frame["event_timestamp"].drop_duplicates().nlargest(last_steps)
-        frame = frame[frame["event_timestamp"] >= times.min()]
-    return frame.sort_values(["event_timestamp", "instrument"], kind="stable").reset_index(drop=True)
+        steps = times[keep].unique().sort_values()
+        keep &= times >= steps[-min(last_steps, len(steps))]
+    training = cast(pd.DataFrame, frame[keep])
+    return training.sort_values(by=["event_timestamp", "instrument"], kind="stable").reset_index(drop=True)
 
 
 def live_window(path: Path) -> pd.DataFrame:
