@@ -1,0 +1,31 @@
+"""The lock of an embedded server's directory: held by the server's guardian, so it is free exactly when that is gone."""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class DirectoryLock:
+    """An exclusive lock on ``<directory>/.lock`` that is handed to a guardian and lives as long as that does."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / ".lock"
+        self.descriptor = -1
+
+    def acquire(self) -> bool:
+        """Try to take the lock without waiting; False when a living server holds it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self.descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Close this process's handle; a guardian that was given it keeps the lock."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
