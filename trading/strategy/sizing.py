@@ -6,8 +6,8 @@ so that a size is decided by one formula everywhere.
 With ``s`` the volatility of the return over the holding horizon, ``c`` the round-trip cost and ``m·c`` the move from
 which a label is called long or short:
 
-* A tail move beyond the threshold ``m·c`` has the expected size ``m·c + s/√2``. This is exact for Laplace returns: their
-  excess over any threshold is exponential with mean ``s/√2`` (Kotz, Kozubowski and Podgórski, *The Laplace
+* A tail move beyond the threshold ``m·c`` has the expected size ``m·c + s/√2``. This is exact for Laplace returns:
+  their excess over any threshold is exponential with mean ``s/√2`` (Kotz, Kozubowski and Podgórski, *The Laplace
   Distribution and Generalizations*, 2001); FX returns, which have fat tails, are nearer to it than to a normal law.
 * Expected return: ``e = (p_long − p_short)·(m·c + s/√2)``; the flat class is taken as symmetric around zero.
 * Edge after cost: ``max(|e| − c, 0)``, on the side of ``e``.

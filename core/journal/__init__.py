@@ -1,0 +1,9 @@
+"""The durable journal: what a process decided and saw, in order, before anything left it (law 3)."""
+
+from core.journal.entry import Entry
+from core.journal.follower import Follower
+from core.journal.reader import read_entries, read_segment
+from core.journal.repair import Repair
+from core.journal.writer import Journal
+
+__all__ = ["Entry", "Follower", "Journal", "Repair", "read_entries", "read_segment"]

@@ -1,0 +1,205 @@
+"""The one writer of a journal.
+
+Entries that can move money are written and synchronised before ``append`` returns. The others are collected and reach
+the disk with the next of those, when the buffer is full, or after the group-commit interval: losing the last of them
+to a power cut loses market data that was seen, never a decision.
+"""
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from core.errors import IntegrityError, RefusedError, UnavailableError
+from core.journal.entry import encode_entry, encode_head
+from core.journal.reader import SUFFIX, read_segment, segment_name, segment_paths
+from core.journal.repair import Repair, repair_tail
+
+_BUFFER_BYTES = 256 * 1024
+
+
+class Journal:
+    """An append-only, segmented journal with one writer (an advisory lock on ``lock`` keeps the second one out).
+
+    Attributes:
+        last_sequence: of the newest entry; 0 where there is none. Sequences have no gaps.
+        durable_sequence: everything up to this one is on disk; a projection reads no further.
+        repaired: what opening cut off a torn end, or None.
+    """
+
+    def __init__(
+        self, directory: Path, segment_bytes: int = 64 * 1024 * 1024, group_commit_seconds: float = 0.05
+    ) -> None:
+        """Open or create the journal in ``directory`` and mend its end.
+
+        Raises:
+            RefusedError: another process writes it.
+            IntegrityError: it is damaged where no crash damages it.
+            UnavailableError: the folder cannot be written.
+        """
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._interval = group_commit_seconds
+        self._mutex = threading.Lock()
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._failure: OSError | None = None
+        self.repaired: Repair | None = None
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UnavailableError(f"journal {directory} cannot be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise RefusedError(f"journal {directory} has another writer: stop that process first") from None
+        try:
+            self._open_last_segment()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._commit_groups, name="journal", daemon=True)
+        self._thread.start()
+
+    def _open_last_segment(self) -> None:
+        paths = segment_paths(self._directory)
+        self.last_sequence = 0
+        if len(paths) > 1:
+            # A segment is synchronised before its successor is made, so only the last one can be torn.
+            entries, offset, size = read_segment(paths[-2])
+            self.last_sequence = int(paths[-2].name.removesuffix(SUFFIX)) - 1 + len(entries)
+            if offset != size:
+                raise IntegrityError(f"journal segment {paths[-2]} is damaged at byte {offset}: restore it")
+        if paths:
+            first = int(paths[-1].name.removesuffix(SUFFIX))
+            if len(paths) > 1 and first != self.last_sequence + 1:
+                raise IntegrityError(f"journal {self._directory} has no entry {self.last_sequence + 1}: restore it")
+            entries, self.repaired = repair_tail(paths[-1], first - 1)
+            self.last_sequence = first - 1 + len(entries)
+            self._descriptor = os.open(paths[-1], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            self._size = os.fstat(self._descriptor).st_size
+            if self._size == 0:
+                self._write_head(first)
+        else:
+            self._create_segment(1)
+        self.durable_sequence = self.last_sequence
+
+    def _create_segment(self, first_sequence: int) -> None:
+        path = self._directory / segment_name(first_sequence)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._size = 0
+        self._write_head(first_sequence)
+        folder = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _write_head(self, first_sequence: int) -> None:
+        head = encode_head(first_sequence)
+        _write_all(self._descriptor, head)
+        os.fsync(self._descriptor)
+        self._size = len(head)
+
+    def append(self, kind: str, payload: bytes, time_ns: int, durable: bool = False) -> int:
+        """Add an entry and return its sequence; with ``durable`` it is on disk when this returns.
+
+        Raises:
+            UnavailableError: the disk refused the write. The journal takes no more: nothing may be sent any more.
+        """
+        with self._mutex:
+            if self._failure is not None:
+                raise UnavailableError(f"journal {self._directory} failed before: {self._failure.strerror}")
+            sequence = self.last_sequence + 1
+            entry = encode_entry(sequence, time_ns, kind.encode("ascii"), payload, durable)
+            self.last_sequence = sequence
+            self._buffer.append(entry)
+            self._buffered += len(entry)
+            try:
+                if durable:
+                    self._flush(synchronise=True)
+                elif self._buffered >= _BUFFER_BYTES:
+                    self._flush(synchronise=False)
+            except OSError as error:
+                self._failure = error
+                raise UnavailableError(f"journal {self._directory} cannot be written: {error.strerror}") from error
+        if not durable:
+            self._wake.set()
+        return sequence
+
+    def sync(self) -> None:
+        """Put everything appended so far on disk.
+
+        Raises:
+            UnavailableError: the disk refused.
+        """
+        with self._mutex:
+            if self._failure is not None:
+                raise UnavailableError(f"journal {self._directory} failed before: {self._failure.strerror}")
+            try:
+                self._flush(synchronise=True)
+            except OSError as error:
+                self._failure = error
+                raise UnavailableError(f"journal {self._directory} cannot be written: {error.strerror}") from error
+
+    def _flush(self, synchronise: bool) -> None:
+        if self._buffer:
+            content = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
+            _write_all(self._descriptor, content)
+            self._size += len(content)
+            self._buffer.clear()
+            self._buffered = 0
+        if synchronise and self.durable_sequence < self.last_sequence:
+            os.fdatasync(self._descriptor)
+            self.durable_sequence = self.last_sequence
+        if self._size >= self._segment_bytes:
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self.durable_sequence = self.last_sequence
+            self._create_segment(self.last_sequence + 1)
+
+    def _commit_groups(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait()
+            self._stop.wait(self._interval)
+            self._wake.clear()
+            with self._mutex:
+                try:
+                    if self._failure is None and not self._stop.is_set():
+                        self._flush(synchronise=True)
+                except OSError as error:
+                    self._failure = error
+
+    def close(self) -> None:
+        """Synchronise, release the lock and stop. Closing twice does nothing."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._wake.set()
+        self._thread.join()
+        try:
+            if self._failure is None:
+                with self._mutex:
+                    self._flush(synchronise=True)
+        finally:
+            os.close(self._descriptor)
+            os.close(self._lock)
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
