@@ -1,8 +1,8 @@
 """The guardian: a small process that stands between an owner and one command and lets nothing outlive the owner.
 
 It is run by path (``python -I -S guardian.py SPEC``) and imports the standard library only, so that it starts in
-milliseconds and weighs little. It is a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): whatever the command starts, daemons
-included, is re-parented to it and stays findable. It ends everything when
+milliseconds and weighs little. It is a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): whatever the command
+starts, daemons included, is re-parented to it and stays findable. It ends everything when
 
 * its standard input, a pipe held by the owner, closes: the owner asked for the end, or died in whatever way;
 * its parent changes: the owner died while a forked child still holds the pipe;
@@ -48,12 +48,17 @@ def _stat(pid: int) -> list[str] | None:
     return text[text.rindex(")") + 2 :].split()
 
 
+def _pids() -> list[int]:
+    """Every process id of the machine."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
 def _parents() -> dict[int, tuple[int, str]]:
     """Parent and state of every process of the machine."""
     found: dict[int, tuple[int, str]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (fields := _stat(int(name))) is not None:
-            found[int(name)] = (int(fields[1]), fields[0])
+    for pid in _pids():
+        if (fields := _stat(pid)) is not None:
+            found[pid] = (int(fields[1]), fields[0])
     return found
 
 
@@ -76,14 +81,13 @@ def marked(token: str) -> list[int]:
     """Return every process of the machine whose environment carries ``token``, whoever its parent is now."""
     wanted = f"{TOKEN}={token}".encode()
     found: list[int] = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            try:
-                content = Path(f"/proc/{name}/environ").read_bytes()
-            except OSError:  # gone, or somebody else's
-                continue
-            if wanted in content.split(b"\0") and process_start(int(name)) is not None:
-                found.append(int(name))
+    for pid in _pids():
+        try:
+            content = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:  # gone, or somebody else's
+            continue
+        if pid != os.getpid() and wanted in content.split(b"\0") and process_start(pid) is not None:
+            found.append(pid)
     return found
 
 
@@ -141,8 +145,7 @@ def _execute(specification: dict[str, Any]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        with open(os.devnull, "rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
         if specification.get("directory"):
             os.chdir(specification["directory"])
         if specification.get("uid"):

@@ -1,4 +1,4 @@
-"""The lock of an embedded server's directory: held by the server's guardian, so it is free exactly when that is gone."""
+"""The lock of an embedded server's directory: held by the server's guardian, free exactly when that is gone."""
 
 import fcntl
 import os

