@@ -1,0 +1,1 @@
+"""What decides which model version may be served: evidence, approvals, publication, the watch on the registry."""
