@@ -151,6 +151,19 @@ class GuardedProcess:
             self._guardian.wait()
         end_marked(self.token, grace_seconds=2.0, also=[self.identity])
 
+    def release(self) -> None:
+        """Let the command live on without this process: only its own end or SIGTERM to its guardian end it then.
+
+        Raises:
+            UnavailableError: the command has ended.
+        """
+        assert self._guardian is not None and self._guardian.stdin is not None
+        try:
+            self._guardian.stdin.write(guardian.KEEP)
+            self._guardian.stdin.flush()
+        except OSError as error:
+            raise UnavailableError(f"{self.command[0]} ended before it could be left running") from error
+
     def __enter__(self) -> Self:
         return self if self._guardian is not None else self.start()
 

