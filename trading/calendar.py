@@ -1,0 +1,73 @@
+"""The moments the loop waits for: fixing times and bar boundaries; and the day a loss is counted in."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from core.clock import NANOSECONDS, to_ns
+from core.errors import ConfigurationError
+from data.calendar import ForexCalendar, target_holidays
+
+_FOREX = ForexCalendar()
+
+
+def trading_day(time_ns: int) -> int:
+    """Return the trading date (it begins at 17:00 New York) in days since 1970-01-01."""
+    return int(_FOREX.trading_date(np.array([time_ns], np.int64))[0])
+
+
+class Schedule(Protocol):
+    """When steps end."""
+
+    def next_after(self, time_ns: int) -> int:
+        """Return the first boundary strictly after ``time_ns``."""
+        ...
+
+
+class FixingSchedule:
+    """The time of day of a fixing, on TARGET business days."""
+
+    def __init__(self, time_of_day: str = "14:15", zone: str = "Europe/Berlin") -> None:
+        """Read the time as ``HH:MM``.
+
+        Raises:
+            ConfigurationError: it is no time, or the zone is unknown.
+        """
+        try:
+            self._time = time.fromisoformat(time_of_day)
+            self._zone = ZoneInfo(zone)
+        except (ValueError, KeyError) as error:
+            raise ConfigurationError(f"fixing time {time_of_day!r} in {zone!r} is not HH:MM in a time zone") from error
+        self._known = (0, 0)  # the newest answer holds for every time in [first, second)
+
+    def next_after(self, time_ns: int) -> int:
+        low, high = self._known
+        if not low <= time_ns < high:
+            high = self._find_after(time_ns)
+            self._known = (time_ns, high)
+        return high
+
+    def _find_after(self, time_ns: int) -> int:
+        day = datetime.fromtimestamp(time_ns // NANOSECONDS, UTC).astimezone(self._zone).date()
+        while True:
+            if self._is_business_day(day):
+                moment = to_ns(datetime.combine(day, self._time, self._zone))
+                if moment > time_ns:
+                    return moment
+            day += timedelta(days=1)
+
+    @staticmethod
+    def _is_business_day(day: date) -> bool:
+        return day.weekday() < 5 and day not in target_holidays(day.year)
+
+
+class BarSchedule:
+    """Boundaries on the UTC grid of a bar length."""
+
+    def __init__(self, seconds: int) -> None:
+        self.length_ns = seconds * NANOSECONDS
+
+    def next_after(self, time_ns: int) -> int:
+        return (time_ns // self.length_ns + 1) * self.length_ns

@@ -1,0 +1,89 @@
+"""What one trading session is: one frozen value, digested into the session's journal."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core.digest import digest_value
+from core.domain import BarKind
+from core.errors import ConfigurationError
+from trading.risk.limits import RiskParameters
+from trading.strategy.sizing import SizingParameters
+
+
+class CostParameters(msgspec.Struct, frozen=True):
+    """Costs beyond the quoted spread. The spread itself is read from each quote."""
+
+    slippage_pips: float = 0.1  # per side
+    commission_per_million: float = 0.0  # account currency, per side
+
+
+class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One session of one strategy on one account.
+
+    Attributes:
+        session_id: names the session in the ledger; the same id and directory resume it.
+        session_directory: holds the journal, feature snapshots and the summary.
+        account_key: names the account in the lease, without being its number (``practice:ab12…``).
+        market: what one step is: a fixing or a time bar.
+        instruments: sorted names; the order of the feature state.
+        feature_set: name of the feature set the model was made for.
+        state_path: feature state at the start of trading, as the features stage wrote it.
+        lookback: feature rows of one window.
+        strategy: names the decisions (part of every client order id).
+        volatility_feature: column of the feature set holding the volatility of a one-step log return.
+        fixing_time, fixing_zone: when a fixing is sampled (``HH:MM`` in that zone), on TARGET business days.
+        bar_seconds: length of a time bar.
+        step_timeout_seconds: a step with instruments missing is closed this long after its boundary.
+        maximum_decision_age_seconds: a decision interrupted by a crash is finished only while it is younger.
+        status_port: of the loopback status server; 0 picks a free one, None starts none.
+    """
+
+    session_id: str
+    session_directory: Path
+    account_key: str
+    market: BarKind
+    instruments: tuple[str, ...]
+    feature_set: str
+    state_path: Path
+    lookback: int
+    strategy: str
+    volatility_feature: str
+    sizing: SizingParameters = SizingParameters()
+    costs: CostParameters = CostParameters()
+    risk: RiskParameters = RiskParameters()
+    fixing_time: str = "14:15"
+    fixing_zone: str = "Europe/Berlin"
+    bar_seconds: int = 3600
+    step_timeout_seconds: float = 30.0
+    maximum_decision_age_seconds: float = 60.0
+    snapshot_steps: int = 500
+    account_currency: str = "USD"
+    status_port: int | None = 0
+    follow_events: bool = False
+    simulated: bool = False
+
+    def check(self) -> None:
+        """Refuse a session that cannot be run.
+
+        Raises:
+            ConfigurationError: naming the field.
+        """
+        if not self.instruments or list(self.instruments) != sorted(set(self.instruments)):
+            raise ConfigurationError("instruments of a session must be sorted and unique, and at least one")
+        if self.lookback < 1:
+            raise ConfigurationError(f"lookback must be at least 1, not {self.lookback}")
+        if self.bar_seconds < 1:
+            raise ConfigurationError(f"bar_seconds must be at least 1, not {self.bar_seconds}")
+        if not self.session_id or not self.strategy:
+            raise ConfigurationError("session_id and strategy must not be empty")
+        self.sizing.check()
+        self.risk.check()
+
+    def digest(self) -> str:
+        """Return a digest of everything that decides what the session does (not where its files lie)."""
+        values: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
+        for place in ("session_directory", "state_path", "status_port"):
+            del values[place]
+        return digest_value(values)

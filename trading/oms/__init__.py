@@ -1,0 +1,1 @@
+"""Order management: identities, the order state machine, the order book and the position model."""

@@ -1,0 +1,265 @@
+"""What the trader writes into its journal. The state of a session is a fold of these records, live and after a crash.
+
+Each record is a tagged struct encoded with MessagePack; the journal entry's kind is its tag. Fields may be added with
+a default, never removed: an old journal stays readable.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from core.domain import (
+    AccountState,
+    BrokerEvent,
+    Heartbeat,
+    OrderRequest,
+    OrderState,
+    Position,
+    Prediction,
+    Quote,
+    RejectReason,
+)
+from core.errors import IntegrityError
+from core.journal import Entry
+from trading.risk.limits import RiskState
+
+
+class Record(msgspec.Struct, frozen=True, tag_field="record"):
+    """Base of all records."""
+
+
+class SessionOpened(Record, frozen=True, tag="session_opened"):
+    """The trader started or started again."""
+
+    session_id: str
+    config_digest: str
+    strategy: str
+    broker: str
+    account_key: str
+    instruments: tuple[str, ...]
+    account: AccountState
+    positions: tuple[Position, ...]
+    resumed: bool
+    simulated: bool
+    fencing_token: int = 0
+
+
+class SessionClosed(Record, frozen=True, tag="session_closed"):
+    """The trader stopped by itself; a journal without one ended in a crash."""
+
+    reason: str
+
+
+class QuoteSeen(Record, frozen=True, tag="quote"):
+    """A price as the feed gave it."""
+
+    quote: Quote
+
+
+class HeartbeatSeen(Record, frozen=True, tag="heartbeat"):
+    """The feed's time went on."""
+
+    heartbeat: Heartbeat
+
+
+class StepClosed(Record, frozen=True, tag="step"):
+    """The bars of one decision time: kernel input rows (float64, instrument by instrument) and who is missing."""
+
+    time_ns: int
+    rows: bytes
+    missing: tuple[str, ...]
+    simulated: bool = False
+
+
+class PredictionsMade(Record, frozen=True, tag="predictions"):
+    """The answer to the one prediction request of a step."""
+
+    time_ns: int
+    predictions: tuple[Prediction, ...]
+
+
+class DecisionMade(Record, frozen=True, tag="decision"):
+    """What the strategy wants with one instrument at one step, and why. ``order`` is None where it wants nothing."""
+
+    decision_id: str
+    instrument: str
+    time_ns: int
+    current_units: Decimal
+    target_fraction: float
+    target_units: Decimal
+    reason: str
+    order: OrderRequest | None = None
+    model_digest: str = ""
+    mid: float = 0.0
+
+
+class OrderBlocked(Record, frozen=True, tag="blocked"):
+    """Pre-trade risk said no."""
+
+    client_order_id: str
+    decision_id: str
+    instrument: str
+    units: Decimal
+    time_ns: int
+    reason: RejectReason
+    words: str
+
+
+class OrderSubmitted(Record, frozen=True, tag="submitted"):
+    """An order is about to leave the process. Durable before it does."""
+
+    order: OrderRequest
+    time_ns: int
+    bid: float = 0.0  # what was quoted at the decision, for the slippage
+    ask: float = 0.0
+
+
+class OrderUnresolved(Record, frozen=True, tag="unresolved"):
+    """The reply was lost: the order's state is unknown until the broker says it."""
+
+    client_order_id: str
+    time_ns: int
+    words: str
+
+
+class OrderNotSent(Record, frozen=True, tag="not_sent"):
+    """The order certainly is not at the broker: the connection failed before, or the broker knows nothing of it."""
+
+    client_order_id: str
+    time_ns: int
+    words: str
+
+
+class BrokerSaid(Record, frozen=True, tag="broker"):
+    """An event of the broker, by whichever way it came first."""
+
+    event: BrokerEvent
+    source: str  # reply, catch_up, stream
+
+
+class CaughtUp(Record, frozen=True, tag="caught_up"):
+    """Every transaction up to this one has been seen."""
+
+    transaction_id: int
+
+
+class AccountSeen(Record, frozen=True, tag="account_state"):
+    """The account as the broker stated it."""
+
+    account: AccountState
+
+
+class StepDone(Record, frozen=True, tag="step_done"):
+    """Everything a step decided has been sent or blocked. Equity is marked at the standing quotes."""
+
+    time_ns: int
+    equity: float
+    unrealised: float
+    rates: dict[str, float]
+
+
+class RiskStateChanged(Record, frozen=True, tag="risk_state"):
+    """The trader may do more or less than before."""
+
+    state: RiskState
+    time_ns: int
+    reason: str
+    words: str
+    by_hand: bool = False
+
+
+class DifferenceFound(Record, frozen=True, tag="difference"):
+    """Our view and the broker's differ in one thing; what was done about it."""
+
+    time_ns: int
+    kind: str  # order, position, balance, transaction
+    subject: str
+    ours: str
+    theirs: str
+    resolution: str
+
+
+class OrderResolved(Record, frozen=True, tag="order_resolved"):
+    """A reconciliation set an order's state from what the broker said."""
+
+    client_order_id: str
+    state: OrderState
+    time_ns: int
+    words: str
+
+
+class FeaturesSaved(Record, frozen=True, tag="features_saved"):
+    """A snapshot of the feature state after the step of that time."""
+
+    time_ns: int
+    file: str
+
+
+class Degraded(Record, frozen=True, tag="degraded"):
+    """Something is missing and trading goes on with less; ``over`` says that it is back."""
+
+    time_ns: int
+    what: str  # prediction, price, database, features
+    words: str
+    over: bool = False
+
+
+AnyRecord = (
+    SessionOpened
+    | SessionClosed
+    | QuoteSeen
+    | HeartbeatSeen
+    | StepClosed
+    | PredictionsMade
+    | DecisionMade
+    | OrderBlocked
+    | OrderSubmitted
+    | OrderUnresolved
+    | OrderNotSent
+    | BrokerSaid
+    | CaughtUp
+    | AccountSeen
+    | StepDone
+    | RiskStateChanged
+    | DifferenceFound
+    | OrderResolved
+    | FeaturesSaved
+    | Degraded
+)
+
+# Records that say money moved, may move, or that change what may move: on disk before the process goes on.
+DURABLE: tuple[type[Record], ...] = (
+    SessionOpened,
+    SessionClosed,
+    OrderSubmitted,
+    OrderUnresolved,
+    OrderNotSent,
+    OrderResolved,
+    RiskStateChanged,
+)
+
+_encoder = msgspec.msgpack.Encoder(decimal_format="string")
+_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(AnyRecord)
+
+
+def kind_of(record: AnyRecord) -> str:
+    """Return the tag of a record: the kind of its journal entry."""
+    return str(record.__struct_config__.tag)
+
+
+def encode(record: AnyRecord) -> bytes:
+    """Return the MessagePack bytes of a record."""
+    return _encoder.encode(record)
+
+
+def decode(entry: Entry) -> AnyRecord:
+    """Return the record of a journal entry.
+
+    Raises:
+        IntegrityError: the entry is no record of a trading session.
+    """
+    try:
+        return _decoder.decode(entry.payload)
+    except msgspec.ValidationError as error:
+        raise IntegrityError(f"journal entry {entry.sequence} of kind {entry.kind!r} is no record: {error}") from None

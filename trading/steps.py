@@ -1,0 +1,82 @@
+"""Decide when the bars of a step are complete, and give them the shape the feature kernel takes."""
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.clock import NANOSECONDS
+from core.domain import INPUT_COLUMNS, Heartbeat, Quote, input_row
+from trading.bars import BarSource
+from trading.calendar import Schedule
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The bars of one decision time.
+
+    Attributes:
+        time_ns: the boundary.
+        rows: float64 [N, 9] in the order of the session's instruments; NaN where an instrument is missing.
+        missing: instruments without a bar.
+        simulated: whether a bar was made of simulated quotes.
+    """
+
+    time_ns: int
+    rows: NDArray[np.float64]
+    missing: tuple[str, ...]
+    simulated: bool
+
+
+class StepAssembler:
+    """Turns the feed into steps.
+
+    A boundary closes when a heartbeat reaches it, when every instrument has quoted past it, or when any quote is
+    ``timeout_seconds`` past it. A boundary at which nobody has a bar (a weekend) makes no step.
+    """
+
+    def __init__(
+        self, instruments: tuple[str, ...], source: BarSource, schedule: Schedule, timeout_seconds: float
+    ) -> None:
+        self._instruments = instruments
+        self._source = source
+        self._schedule = schedule
+        self._timeout_ns = round(timeout_seconds * NANOSECONDS)
+        self._next = 0  # the boundary being waited for; 0 before the first event
+
+    def start_after(self, time_ns: int) -> None:
+        """Wait for boundaries after ``time_ns`` only: earlier steps were done before a restart."""
+        self._next = self._schedule.next_after(time_ns)
+
+    def on_event(self, event: Quote | Heartbeat) -> list[Step]:
+        """Take an event of the feed and return the steps it closed, oldest first; mostly none."""
+        now = event.time_ns
+        if self._next == 0:
+            # The boundary at the very first event still counts: its quotes are yet to come.
+            self._next = self._schedule.next_after(now - 1)
+        if isinstance(event, Quote):
+            self._source.on_quote(event)
+            if now < self._next or (now < self._next + self._timeout_ns and not self._source.complete(self._next)):
+                return []
+        elif now < self._next:
+            return []
+        steps: list[Step] = []
+        while self._next <= now:
+            # The newest boundary may still get quotes when it was reached by a quote and not by a heartbeat.
+            open_still = isinstance(event, Quote) and now < self._next + self._timeout_ns
+            if open_still and not self._source.complete(self._next):
+                break
+            step = self._close(self._next)
+            if step is not None:
+                steps.append(step)
+            self._next = self._schedule.next_after(self._next)
+        return steps
+
+    def _close(self, boundary_ns: int) -> Step | None:
+        bars = self._source.close_until(boundary_ns)
+        if not bars:
+            return None
+        rows = np.full((len(self._instruments), len(INPUT_COLUMNS)), np.nan)
+        for index, name in enumerate(self._instruments):
+            if name in bars:
+                rows[index] = input_row(bars[name])
+        missing = tuple(name for name in self._instruments if name not in bars)
+        return Step(boundary_ns, rows, missing, any(bar.simulated for bar in bars.values()))
