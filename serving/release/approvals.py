@@ -1,0 +1,219 @@
+"""The approval ledger: who let which model trade, as a hash chain in the platform database.
+
+A record's hash covers all its fields and the hash of the record before it; the head row repeats the last hash. An
+edited, removed, inserted or reordered record therefore breaks ``verify_chain``, and a removed tail contradicts the
+head (or a record somebody kept, such as the one in the serving pointer).
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.clock import Clock, LiveClock
+from core.database import metadata
+from core.errors import BadInputError, IntegrityError, RefusedError, UnavailableError
+from serving.release.approval import Approval, Decision, Scope
+from serving.release.evidence import VerifiedPackage
+
+__all__ = ["Approval", "ApprovalLedger", "Decision", "Scope", "approvals_table", "approve", "head_table"]
+
+GENESIS = "0" * 64
+
+
+approvals_table = sa.Table(
+    "approvals",
+    metadata,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("time_ns", sa.BigInteger, nullable=False),
+    sa.Column("strategy", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("model_digest", sa.Text, nullable=False, index=True),
+    sa.Column("evidence_digest", sa.Text, nullable=False),
+    sa.Column("decision", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("previous_hash", sa.Text, nullable=False, unique=True),
+    sa.Column("hash", sa.Text, nullable=False, unique=True),
+)
+head_table = sa.Table(
+    "approvals_head",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+
+
+class ApprovalLedger:
+    """Append to and read the ledger. The tables come from the migration branch ``approvals``."""
+
+    def __init__(self, engine: sa.Engine, clock: Clock | None = None) -> None:
+        self._engine = engine
+        self._clock = clock or LiveClock()
+
+    def append(
+        self,
+        *,
+        strategy: str,
+        version: str,
+        model_digest: str,
+        evidence_digest: str,
+        decision: Decision,
+        scope: Scope,
+        by: str,
+        reason: str,
+    ) -> Approval:
+        """Write a decision behind the last one and return the record.
+
+        Appends are serialised: PostgreSQL locks the head table, SQLite takes the write lock before it reads.
+
+        Raises:
+            BadInputError: ``by`` or ``reason`` is empty: an approval without a person and a reason is none.
+            IntegrityError: the last record is not what the head says; nothing is written.
+            UnavailableError: the database does not answer.
+        """
+        if not by.strip() or not reason.strip():
+            raise BadInputError("an approval needs a person and a reason: give both `by` and `reason`")
+        try:
+            with self._engine.connect() as connection:
+                if self._engine.dialect.name == "sqlite":
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                else:
+                    connection.execute(sa.text("LOCK TABLE approvals_head IN EXCLUSIVE MODE"))
+                head = connection.execute(sa.select(head_table.c.sequence, head_table.c.hash)).one_or_none()
+                last = _read(connection, approvals_table.c.sequence.desc(), limit=1)
+                _check_head(head, last[0] if last else None)
+                draft = Approval(
+                    sequence=head.sequence + 1 if head else 1,
+                    time_ns=self._clock.time_ns(),
+                    strategy=strategy,
+                    version=version,
+                    model_digest=model_digest,
+                    evidence_digest=evidence_digest,
+                    decision=decision,
+                    scope=scope,
+                    by=by,
+                    reason=reason,
+                    previous_hash=head.hash if head else GENESIS,
+                )
+                record = msgspec.structs.replace(draft, hash=draft.computed_hash())
+                connection.execute(approvals_table.insert().values(**msgspec.to_builtins(record)))
+                values = {"sequence": record.sequence, "hash": record.hash}
+                if head:
+                    connection.execute(head_table.update().values(**values))
+                else:
+                    connection.execute(head_table.insert().values(only=1, **values))
+                connection.commit()
+                return record
+        except SQLAlchemyError as error:
+            raise _unavailable(error) from error
+
+    def records(self) -> list[Approval]:
+        """Return all records, oldest first.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        try:
+            with self._engine.connect() as connection:
+                return _read(connection, approvals_table.c.sequence.asc())
+        except SQLAlchemyError as error:
+            raise _unavailable(error) from error
+
+    def standing(self, model_digest: str, *, strategy: str) -> Approval | None:
+        """Return the approval that stands for a model in a strategy; the latest decision wins.
+
+        The chain is verified first: a ledger that does not hold approves nothing.
+
+        Raises:
+            IntegrityError: the chain is broken.
+            UnavailableError: the database does not answer.
+        """
+        decisions = [r for r in self.verify_chain() if r.model_digest == model_digest and r.strategy == strategy]
+        return decisions[-1] if decisions and decisions[-1].decision is Decision.APPROVED else None
+
+    def verify_chain(self, known: Iterable[Approval] = ()) -> list[Approval]:
+        """Check every record, the links between them and the head; return the records, oldest first.
+
+        ``known`` are records kept elsewhere, which must still be there unchanged.
+
+        Raises:
+            IntegrityError: an edit, removal, insertion or reordering; the message names the first bad record.
+            UnavailableError: the database does not answer.
+        """
+        try:
+            with self._engine.connect() as connection:
+                # Head and records must be of one moment, or an append in between would look like a break.
+                if self._engine.dialect.name == "sqlite":
+                    connection.exec_driver_sql("BEGIN")
+                else:
+                    connection = connection.execution_options(isolation_level="REPEATABLE READ")
+                head = connection.execute(sa.select(head_table.c.sequence, head_table.c.hash)).one_or_none()
+                records = _read(connection, approvals_table.c.sequence.asc())
+        except SQLAlchemyError as error:
+            raise _unavailable(error) from error
+        previous = GENESIS
+        for position, record in enumerate(records, start=1):
+            if record.sequence != position:
+                raise _broken(f"record {position} is missing, found {record.sequence} in its place")
+            if record.previous_hash != previous:
+                raise _broken(f"record {position} follows {record.previous_hash}, expected {previous}")
+            if record.hash != record.computed_hash():
+                raise _broken(f"record {position} was edited: hash {record.hash}, expected {record.computed_hash()}")
+            previous = record.hash
+        _check_head(head, records[-1] if records else None)
+        for record in known:
+            if not (0 < record.sequence <= len(records) and records[record.sequence - 1] == record):
+                raise _broken(f"record {record.sequence} ({record.hash}) is known elsewhere and not in the ledger")
+        return records
+
+
+def approve(
+    ledger: ApprovalLedger, package: VerifiedPackage, *, version: str, scope: Scope, by: str, reason: str
+) -> Approval:
+    """Approve a verified package.
+
+    Raises:
+        RefusedError: ``live`` is asked for a model that the gate refused.
+        BadInputError, IntegrityError, UnavailableError: see ``ApprovalLedger.append``.
+    """
+    if scope is Scope.LIVE and not package.evidence.verdict.passed:
+        failed = ", ".join(rule.rule for rule in package.evidence.verdict.rules if not rule.passed)
+        raise RefusedError(f"version {version} failed the gate ({failed}): it can be approved for paper only")
+    return ledger.append(
+        strategy=package.manifest.strategy,
+        version=version,
+        model_digest=package.model_digest,
+        evidence_digest=package.evidence_digest,
+        decision=Decision.APPROVED,
+        scope=scope,
+        by=by,
+        reason=reason,
+    )
+
+
+def _read(connection: sa.Connection, order: sa.ColumnElement[int], limit: int | None = None) -> list[Approval]:
+    rows = connection.execute(sa.select(approvals_table).order_by(order).limit(limit)).mappings()
+    try:
+        return [msgspec.convert(dict(row), Approval) for row in rows]
+    except msgspec.ValidationError as error:
+        raise _broken(f"a record was edited: {error}") from None
+
+
+def _check_head(head: sa.Row[tuple[int, str]] | None, last: Approval | None) -> None:
+    found = (last.sequence, last.hash) if last else (0, GENESIS)
+    expected = (head.sequence, head.hash) if head else (0, GENESIS)
+    if found != expected:
+        raise _broken(f"the last record is {found[0]} ({found[1]}), the head says {expected[0]} ({expected[1]})")
+
+
+def _broken(words: str) -> IntegrityError:
+    return IntegrityError(f"approval ledger broken: {words}; restore it from a backup and look who changed it")
+
+
+def _unavailable(error: SQLAlchemyError) -> UnavailableError:
+    line = str(getattr(error, "orig", None) or error).splitlines()[0]
+    return UnavailableError(f"approval ledger does not answer: {line}")
