@@ -1,0 +1,186 @@
+"""The training matrix: features as Feast served them, labels, economics, and the look-back windows of a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import BadInputError
+from training.labels import Labels, assert_before_holdout
+from training.weights import average_uniqueness
+
+DATASET = Path("data/processed/dataset/dataset.parquet")
+LABELS = Path("data/processed/labels/labels.parquet")
+
+ECONOMICS = ("net_long", "net_short", "cost_return", "side_cost", "step_return", "volatility", "trailing_return")
+KEYS = ("instrument", "event_timestamp", "time_ns", "label_end_ns", "bar", "label")
+_CUTOFF = b"tidegate.cutoff_ns"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model is fitted on. ``windows`` is float32 [N, L, F], oldest row first, NaN where a value is missing."""
+
+    windows: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    weights: NDArray[np.float64]
+    time_ns: NDArray[np.int64]
+    label_end_ns: NDArray[np.int64]
+
+    def select(self, rows: NDArray[np.int64]) -> "TrainingData":
+        """Return the rows with these indices."""
+        return TrainingData(
+            self.windows[rows], self.labels[rows], self.weights[rows], self.time_ns[rows], self.label_end_ns[rows]
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """R decision rows, ordered by time and then instrument.
+
+    ``features`` is float32 [R, F]; ``economics`` holds one float64 [R] per name of ``ECONOMICS`` (see ``Labels``).
+    """
+
+    instruments: tuple[str, ...]
+    instrument: NDArray[np.int64]
+    time_ns: NDArray[np.int64]
+    label_end_ns: NDArray[np.int64]
+    bar: NDArray[np.int64]
+    label: NDArray[np.int8]
+    features: NDArray[np.float32]
+    feature_names: tuple[str, ...]
+    economics: dict[str, NDArray[np.float64]]
+    cutoff_ns: int
+    horizon: int
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """Average uniqueness of each label, float64 [R]."""
+        return average_uniqueness(self.instrument, self.bar, self.horizon)
+
+    @cached_property
+    def _positions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of all instruments one after the other, and the place of each row in that order."""
+        order = np.lexsort((self.time_ns, self.instrument))
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return order, place
+
+    def windows(self, rows: NDArray[np.int64], lookback: int) -> NDArray[np.float32]:
+        """Return the last ``lookback`` feature rows of the same instrument up to each row; float32 [N, L, F].
+
+        A window looks back only, over whatever fold edge lies there: what was known then is known now, and live
+        windows reach back the same way. It never crosses into another instrument; before its first row there is NaN.
+        """
+        if lookback == 1:
+            return self.features[rows][:, None, :]
+        order, place = self._positions
+        back = place[rows][:, None] - np.arange(lookback - 1, -1, -1)[None, :]
+        source = order[np.maximum(back, 0)]
+        foreign = (back < 0) | (self.instrument[source] != self.instrument[rows][:, None])
+        result = self.features[source]
+        result[foreign] = np.nan
+        return result
+
+    def training_data(self, rows: NDArray[np.int64], lookback: int) -> TrainingData:
+        """Return what a model with this look-back is fitted on."""
+        return TrainingData(
+            self.windows(rows, lookback),
+            self.label[rows],
+            self.weights[rows],
+            self.time_ns[rows],
+            self.label_end_ns[rows],
+        )
+
+
+def labels_frame(labels: Labels) -> dict[str, NDArray[Any]]:
+    """Return the columns of ``labels.parquet``; timestamps as numpy datetime64[us]."""
+    names = np.array(labels.instruments, dtype=object)
+    columns: dict[str, NDArray[Any]] = {
+        "instrument": names[labels.instrument],
+        "event_timestamp": (labels.arrival_ns // 1000).astype("datetime64[us]"),
+        "time_ns": labels.time_ns,
+        "label_end_ns": labels.label_end_ns,
+        "bar": labels.bar,
+        "label": labels.label,
+    }
+    return columns | {name: getattr(labels, name) for name in ECONOMICS}
+
+
+def write_table(path: Path, columns: dict[str, Any], metadata: dict[str, str]) -> None:
+    """Write columns as parquet, atomically and with the same bytes for the same values; timestamps in UTC."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from core.files import replacing
+
+    arrays = {
+        name: pa.array(value).cast(pa.timestamp("us", tz="UTC")) if name.endswith("timestamp") else pa.array(value)
+        for name, value in columns.items()
+    }
+    table = pa.table(arrays).replace_schema_metadata({f"tidegate.{key}": value for key, value in metadata.items()})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_table(path: Path, stage: str) -> Any:
+    """Read a parquet file that an earlier stage wrote.
+
+    Raises:
+        BadInputError: it is missing or no parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise BadInputError(f"{path} is missing: run the {stage} stage first") from None
+    except pa.ArrowInvalid as error:
+        raise BadInputError(f"{path} is no parquet file ({error}): run the {stage} stage again") from None
+
+
+def read_cutoff(table: Any, path: Path) -> int:
+    """Return the holdout cutoff that a labels or dataset table was made for, UTC nanoseconds."""
+    metadata = table.schema.metadata or {}
+    if _CUTOFF not in metadata:
+        raise BadInputError(f"{path} names no holdout cutoff: run the labels stage again")
+    return int(metadata[_CUTOFF])
+
+
+def load_dataset(path: Path, feature_names: Sequence[str], horizon: int) -> Dataset:
+    """Read ``dataset.parquet``.
+
+    Raises:
+        BadInputError: the file is missing or lacks a column.
+        IntegrityError: a row reaches into the holdout.
+    """
+    table = read_table(path, "dataset")
+    missing = sorted({*KEYS, *ECONOMICS, *feature_names} - set(table.column_names))
+    if missing:
+        raise BadInputError(f"{path} lacks the columns {', '.join(missing[:5])}: run the dataset stage again")
+    names = table["instrument"].to_numpy(zero_copy_only=False)
+    instruments, codes = np.unique(names.astype(str), return_inverse=True)
+    columns = {name: table[name].to_numpy() for name in (*KEYS[2:], *ECONOMICS)}
+    features = np.empty((table.num_rows, len(feature_names)), np.float32)
+    for position, name in enumerate(feature_names):
+        features[:, position] = table[name].to_numpy(zero_copy_only=False)
+    cutoff = read_cutoff(table, path)
+    assert_before_holdout(columns["time_ns"], columns["label_end_ns"], cutoff)
+    return Dataset(
+        tuple(str(name) for name in instruments),
+        codes.astype(np.int64),
+        columns["time_ns"],
+        columns["label_end_ns"],
+        columns["bar"],
+        columns["label"].astype(np.int8),
+        features,
+        tuple(feature_names),
+        {name: columns[name].astype(np.float64) for name in ECONOMICS},
+        cutoff,
+        horizon,
+    )

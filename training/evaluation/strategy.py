@@ -1,0 +1,119 @@
+"""What the predictions would have earned after cost, with the sizing that the trader uses.
+
+Positions are fractions of equity, decided at each bar's close and held to the instrument's next bar. A step earns
+``fraction * move of the middle`` and pays half spread, slippage and commission on what is traded. Returns are taken in
+the pair's quote currency as a fraction of the notional, and positions are not re-marked between decisions: both are
+effects of second order that the trader's own ledger does account for.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trading.strategy.sizing import SizingParameters, rebalance, target_fraction
+from training.dataset import Dataset
+from training.evaluation.bootstrap import BlockBootstrap, Interval
+from training.labels import LONG, SHORT
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Performance:
+    """One strategy over T decision times; arrays float64 [T], fractions of equity."""
+
+    net: Array
+    gross: Array
+    cost: Array
+    traded: Array  # notional traded, fraction of equity
+    exposure: Array  # sum of absolute fractions
+    trades: int
+
+    @property
+    def equity(self) -> Array:
+        """Equity after each step, starting from 1."""
+        return np.cumprod(1.0 + self.net, dtype=np.float64)
+
+    @property
+    def drawdown(self) -> float:
+        """The deepest fall from a peak, as a fraction."""
+        curve = np.concatenate([[1.0], self.equity])
+        return float((1.0 - curve / np.maximum.accumulate(curve)).max())
+
+
+def model_targets(dataset: Dataset, rows: NDArray[np.int64], probabilities: Array, sizing: SizingParameters) -> Array:
+    """Return the fraction each row asks for, by the trader's own sizing; float64 [M]."""
+    return target_fraction(
+        probabilities[:, SHORT],
+        probabilities[:, LONG],
+        dataset.economics["volatility"][rows],
+        dataset.economics["cost_return"][rows],
+        sizing,
+    )
+
+
+def momentum_targets(dataset: Dataset, rows: NDArray[np.int64], sizing: SizingParameters) -> Array:
+    """Return trend following at full size (Moskowitz, Ooi and Pedersen, "Time series momentum", JFE 104, 2012)."""
+    volatility = dataset.economics["volatility"][rows] * np.sqrt(sizing.steps_per_year)
+    trend = np.sign(np.nan_to_num(dataset.economics["trailing_return"][rows]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.minimum(sizing.target_volatility / volatility, sizing.maximum_leverage_per_instrument)
+    return np.where(volatility > 0, trend * size, 0.0)
+
+
+def simulate(dataset: Dataset, rows: NDArray[np.int64], targets: Array, sizing: SizingParameters) -> Performance:
+    """Trade the targets row by row and add the instruments up per decision time.
+
+    A position is opened, moved and at the end closed at the cost of one side each time.
+    """
+    axis, step = np.unique(dataset.time_ns[rows], return_inverse=True)
+    shape = (len(axis), len(dataset.instruments))
+    place = (step, dataset.instrument[rows])
+
+    def grid(values: Array, missing: float) -> Array:
+        result = np.full(shape, missing)
+        result[place] = values
+        return result
+
+    wanted = grid(targets, np.nan)
+    moves = grid(dataset.economics["step_return"][rows], 0.0)
+    costs = grid(dataset.economics["side_cost"][rows], 0.0)
+    held = np.zeros(shape[1])
+    gross, cost, traded, exposure = (np.zeros(shape[0]) for _ in range(4))
+    trades = 0
+    last_cost = np.zeros(shape[1])
+    for t in range(shape[0]):
+        # No bar, no decision: the position stays, and its move is in the step of its next bar.
+        here = ~np.isnan(wanted[t])
+        fraction = np.where(here, rebalance(held, np.where(here, wanted[t], held), sizing), held)
+        change = np.abs(fraction - held)
+        trades += int(np.count_nonzero(change))
+        traded[t], cost[t] = change.sum(), (change * costs[t]).sum()
+        gross[t] = (fraction * moves[t]).sum()
+        exposure[t] = np.abs(fraction).sum()
+        last_cost = np.where(here, costs[t], last_cost)
+        held = fraction
+    if len(axis):
+        trades += int(np.count_nonzero(held))
+        traded[-1] += np.abs(held).sum()
+        cost[-1] += (np.abs(held) * last_cost).sum()
+    return Performance(gross - cost, gross, cost, traded, exposure, trades)
+
+
+def sharpe_interval(performance: Performance, steps_per_year: float, bootstrap: BlockBootstrap) -> Interval:
+    """Return the yearly Sharpe ratio of net returns with its interval; 0 for a strategy that never moves."""
+    columns = np.column_stack([performance.net, performance.net**2, np.ones(len(performance.net))])
+
+    def statistic(sums: Array) -> Array:
+        mean, square = sums[..., 0] / sums[..., 2], sums[..., 1] / sums[..., 2]
+        deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+        return np.where(deviation > 1e-12, mean / np.maximum(deviation, 1e-12), 0.0) * np.sqrt(steps_per_year)
+
+    return bootstrap.interval(columns, statistic)
+
+
+def yearly_interval(performance: Performance, steps_per_year: float, bootstrap: BlockBootstrap) -> Interval:
+    """Return the mean net return of a year (uncompounded, fraction of equity) with its interval."""
+    columns = np.column_stack([performance.net, np.ones(len(performance.net))])
+    return bootstrap.interval(columns, lambda sums: sums[..., 0] / sums[..., 1] * steps_per_year)

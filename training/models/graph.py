@@ -1,0 +1,206 @@
+"""ONNX graphs: a component's model behind ``features``, calibration, the merged blend, and repeatable bytes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import IntegrityError
+from core.files import write_bytes
+from training.models.calibration import FLOOR, Calibration
+
+OPSET = 17  # one for all components, so that the blend can merge them
+ML_OPSET = 3
+IR_VERSION = 8
+INPUT, OUTPUT = "features", "probabilities"
+PARITY_LIMIT = 1e-4  # a difference above it means another model, not another rounding
+
+
+def _float(name: str, value: Any) -> Any:
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(np.asarray(value, np.float32), name)
+
+
+def _int(name: str, value: Any) -> Any:
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(np.asarray(value, np.int64), name)
+
+
+def assemble(nodes: list[Any], initializers: list[Any], lookback: int, features: int) -> Any:
+    """Return a model of these nodes with the package's input and output."""
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        nodes,
+        "tidegate",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", lookback, features])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", 3])],
+        initializers,
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="tidegate")
+
+
+def from_tabular(converted: Any, features: int, classes: Sequence[int] = (0, 1, 2)) -> Any:
+    """Put a converted tabular model ([N, F] to class probabilities) behind a window: it sees the last row.
+
+    Args:
+        converted: the converter's model.
+        features: F.
+        classes: which classes its columns are; a class that the training rows lacked gets probability 0.
+    """
+    from onnx import helper
+
+    body = _prefixed(converted, "model_")
+    inner_input = body.graph.input[0].name
+    inner_output = next(o.name for o in body.graph.output if len(o.type.tensor_type.shape.dim) == 2)
+    nodes = [
+        helper.make_node("Gather", [INPUT, "last"], [inner_input], name="last_row", axis=1),
+        *body.graph.node,
+        helper.make_node("MatMul", [inner_output, "placement"], [OUTPUT], name="answer"),
+    ]
+    placement = _float("placement", np.eye(3)[list(classes)])
+    return assemble(nodes, [_int("last", -1), placement, *body.graph.initializer], 1, features)
+
+
+def from_recurrent(exported: Any, lookback: int, features: int) -> Any:
+    """Return an exported network, whose names are already the package's, with fixed opset and metadata."""
+    return assemble(list(exported.graph.node), list(exported.graph.initializer), lookback, features)
+
+
+def with_calibration(model: Any, calibration: Calibration) -> Any:
+    """Return ``model`` with its probabilities calibrated inside the graph."""
+    from onnx import helper
+
+    body = _prefixed(model, "raw_")
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    nodes = [
+        helper.make_node("Identity", [INPUT], [f"raw_{INPUT}"], name="window"),
+        *body.graph.node,
+        *_calibration_nodes(f"raw_{OUTPUT}"),
+    ]
+    return assemble(nodes, [*body.graph.initializer, *_calibration_values(calibration)], shape[1], shape[2])
+
+
+def merge(components: Sequence[tuple[str, Any, float]], calibration: Calibration) -> Any:
+    """Return one graph for a weighted mean of components, calibrated.
+
+    Args:
+        components: name, model and weight of each. A component with a shorter look-back gets the last rows.
+    """
+    from onnx import compose, helper
+
+    shapes = [[dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] for _, model, _ in components]
+    lookback, features = max(shape[1] for shape in shapes), shapes[0][2]
+    if any(shape[2] != features for shape in shapes):
+        raise IntegrityError("the components of the blend were made for different feature counts: retrain them all")
+    nodes: list[Any] = []
+    values: list[Any] = [_int("axis", [1])]
+    scaled: list[str] = []
+    for (name, model, weight), shape in zip(components, shapes, strict=True):
+        part = compose.add_prefix(model, prefix=f"{name}_")
+        if shape[1] == lookback:
+            nodes.append(helper.make_node("Identity", [INPUT], [f"{name}_{INPUT}"], name=f"{name}_window"))
+        else:
+            values += [_int(f"{name}_from", [-shape[1]]), _int(f"{name}_to", [np.iinfo(np.int64).max])]
+            nodes.append(
+                helper.make_node(
+                    "Slice",
+                    [INPUT, f"{name}_from", f"{name}_to", "axis"],
+                    [f"{name}_{INPUT}"],
+                    name=f"{name}_window",
+                )
+            )
+        nodes += part.graph.node
+        values += [*part.graph.initializer, _float(f"{name}_weight", weight)]
+        scaled.append(f"{name}_share")
+        nodes.append(helper.make_node("Mul", [f"{name}_{OUTPUT}", f"{name}_weight"], [scaled[-1]], name=scaled[-1]))
+    nodes += [helper.make_node("Sum", scaled, ["pooled"], name="pool"), *_calibration_nodes("pooled")]
+    return assemble(nodes, [*values, *_calibration_values(calibration)], lookback, features)
+
+
+def _prefixed(model: Any, prefix: str) -> Any:
+    from onnx import compose
+
+    return compose.add_prefix(model, prefix=prefix)
+
+
+def _calibration_nodes(source: str) -> list[Any]:
+    from onnx import helper
+
+    return [
+        helper.make_node("Max", [source, "floor"], ["floored"], name="floor_probability"),
+        helper.make_node("Log", ["floored"], ["logs"], name="log_probability"),
+        helper.make_node("Mul", ["logs", "temperature"], ["scaled_logs"], name="temperature_scaling"),
+        helper.make_node("Add", ["scaled_logs", "bias"], ["logits"], name="class_bias"),
+        helper.make_node("Softmax", ["logits"], [OUTPUT], name="normalise", axis=1),
+    ]
+
+
+def _calibration_values(calibration: Calibration) -> list[Any]:
+    return [
+        _float("floor", FLOOR),
+        _float("temperature", calibration.temperature),
+        _float("bias", np.array([calibration.bias])),
+    ]
+
+
+def to_bytes(model: Any) -> bytes:
+    """Return the model's bytes, the same for the same model: no dates, no library versions, fixed field order.
+
+    Raises:
+        IntegrityError: the graph is not valid ONNX.
+    """
+    import onnx
+
+    clean = onnx.ModelProto()
+    clean.CopyFrom(model)
+    clean.producer_version = ""
+    clean.doc_string = ""
+    del clean.metadata_props[:]
+    del clean.graph.value_info[:]
+    for node in clean.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    try:
+        onnx.checker.check_model(clean, full_check=False)
+    except onnx.checker.ValidationError as error:
+        raise IntegrityError(f"the exported graph is not valid ONNX: {str(error).splitlines()[0]}") from None
+    return clean.SerializeToString(deterministic=True)
+
+
+def run(content: bytes, windows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Answer windows [N, L, F] with the exported graph, as a replica would; float64 [N, 3]."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run([OUTPUT], {INPUT: windows})[0], np.float64)
+
+
+def check_parity(content: bytes, windows: NDArray[np.float32], expected: NDArray[np.float64]) -> float:
+    """Return the largest difference between the graph's answers and the native model's.
+
+    Raises:
+        IntegrityError: it is above ``PARITY_LIMIT``, or an answer is not finite.
+    """
+    answers = run(content, windows)
+    if not np.isfinite(answers).all():
+        raise IntegrityError("the exported graph answers with values that are not finite: do not release it")
+    difference = float(np.abs(answers - expected).max())
+    if not difference <= PARITY_LIMIT:
+        raise IntegrityError(
+            f"the exported graph differs from the fitted model by {difference:.2g}, allowed {PARITY_LIMIT:g}"
+        )
+    return difference
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write a model file, whole or not at all."""
+    write_bytes(path, content)

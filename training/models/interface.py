@@ -1,0 +1,41 @@
+"""What every model can do, whatever library is inside."""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.dataset import TrainingData
+
+THREADS = 2  # fixed, not the machine's count: the order of summation, and with it the model's bytes, follows it
+VALIDATION_SHARE = 0.2  # of a training window's decision times, for early stopping
+
+
+class Forecaster(Protocol):
+    """A model of the class probabilities (``core.domain.CLASSES``) given the last feature rows."""
+
+    name: str
+    lookback: int  # feature rows a window needs; 1 for tabular models
+
+    def fit(self, data: TrainingData) -> None:
+        """Fit on windows float32 [N, L, F] with classes, weights and the time span of each label.
+
+        Everything that is learnt from data (imputation, scaling, the round to stop at) is learnt from these rows.
+        """
+        ...
+
+    def predict_proba(self, windows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return uncalibrated class probabilities [N, 3] for windows [N, L, F]."""
+        ...
+
+    def graph(self) -> Any:
+        """Return the fitted model as an ``onnx.ModelProto``: ``features`` [N, L, F] to ``probabilities`` [N, 3]."""
+        ...
+
+    def importance(self, feature_names: tuple[str, ...]) -> dict[str, float] | None:
+        """Return the share of each feature in the model's decisions, or None where the model has no such notion."""
+        ...
+
+    def fitted(self) -> dict[str, float]:
+        """Return what fitting decided, such as the round it stopped at."""
+        ...

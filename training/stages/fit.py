@@ -1,0 +1,137 @@
+"""The stages that fit: one component, or the blend of all."""
+
+from typing import Any
+
+import numpy as np
+
+from core.domain import CLASSES
+from training.models import BLEND, COMPONENTS, create, model_folder
+from training.models import graph as graphs
+from training.models.blend import blend as fit_blend
+from training.models.interface import Forecaster
+from training.package import (
+    FoldReport,
+    TrainingReport,
+    parity_rows,
+    read_model,
+    read_out_of_fold,
+    read_training,
+    write_model,
+    write_training,
+)
+from training.splits import last_window
+from training.stages.context import Context, load_context
+from training.stages.progress import Progress
+from training.walkforward import OutOfFold, calibrate, log_loss, walk_forward
+
+
+def train(name: str) -> None:
+    """Validate a model walk-forward, fit it on the last window, calibrate it and write ``models/<name>``."""
+    progress = Progress(f"train {name}")
+    context = load_context()
+    parameters, dataset, folds = context.parameters, context.dataset, context.folds
+    create(name, parameters)  # an unknown name ends here, before a run is opened
+    progress(f"{len(dataset.label)} rows, {len(folds)} folds")
+    with context.tracker().fit(name, context.model_parameters(name)) as run:
+        reports: list[FoldReport] = []
+
+        def report(number: int, loss: float, model: Forecaster) -> None:
+            reports.append(_fold_report(context, number, loss, model.fitted()))
+            run.fold(number, loss, model.fitted())
+            progress(f"fold {number + 1}/{len(folds)}, log loss {loss:.5f}")
+
+        predictions = walk_forward(dataset, folds, lambda: create(name, parameters), report)
+        rows = last_window(dataset.time_ns, parameters.validation.train_steps)
+        model = create(name, parameters)
+        model.fit(dataset.training_data(rows, model.lookback))
+        calibration = calibrate(dataset, predictions.rows, predictions.raw)
+        content = graphs.to_bytes(graphs.with_calibration(model.graph(), calibration))
+        windows = dataset.windows(parity_rows(dataset, rows), model.lookback)
+        parity = graphs.check_parity(content, windows, calibration.apply(model.predict_proba(windows)))
+        folder = model_folder(name)
+        manifest = write_model(
+            folder,
+            content,
+            dataset,
+            rows,
+            parameters,
+            context.feature_digest,
+            model.lookback,
+            context.model_parameters(name),
+        )
+        written = TrainingReport(
+            name=name,
+            folds=tuple(reports),
+            fitted=model.fitted(),
+            calibration={
+                "temperature": calibration.temperature,
+                "bias": dict(zip(CLASSES, calibration.bias, strict=True)),
+            },
+            parity=parity,
+            importance=model.importance(dataset.feature_names),
+        )
+        write_training(folder, dataset, predictions, written)
+        run.fitted(folder, written, manifest.model_digest)
+        progress(f"final fit on {len(rows)} rows, parity {parity:.1e}, model {manifest.model_digest[:12]}")
+
+
+def blend() -> None:
+    """Pool the components by out-of-fold score, calibrate the pool and merge their graphs into one."""
+    progress = Progress("blend")
+    context = load_context()
+    parameters, dataset = context.parameters, context.dataset
+    components = {name: read_out_of_fold(model_folder(name), dataset) for name in COMPONENTS}
+    with context.tracker().fit(BLEND, {"components": ", ".join(COMPONENTS), "pool": "linear, out-of-fold"}) as run:
+        predictions, fitted = fit_blend(dataset, components)
+        rows = last_window(dataset.time_ns, parameters.validation.train_steps)
+        models = {name: read_model(model_folder(name)) for name in sorted(components)}
+        parts = [(name, models[name], fitted.weights[name]) for name in sorted(components)]
+        content = graphs.to_bytes(graphs.merge(parts, fitted.calibration))
+        lookback = max(_lookback(model) for model in models.values())
+        windows = dataset.windows(parity_rows(dataset, rows), lookback)
+        answers = [graphs.run(model.SerializeToString(), windows[:, -_lookback(model) :]) for _, model, _ in parts]
+        pooled = np.tensordot(np.array([weight for _, _, weight in parts]), np.stack(answers), axes=1)
+        parity = graphs.check_parity(content, windows, fitted.calibration.apply(pooled))
+        folder = model_folder(BLEND)
+        made_of: dict[str, Any] = {
+            "weights": fitted.weights,
+            "components": {name: context.model_parameters(name) for name in sorted(components)},
+        }
+        manifest = write_model(folder, content, dataset, rows, parameters, context.feature_digest, lookback, made_of)
+        reports = tuple(
+            _fold_report(context, fold.number, _fold_loss(context, predictions, fold.number), {})
+            for fold in context.folds
+        )
+        bias = dict(zip(CLASSES, fitted.calibration.bias, strict=True))
+        worst = max(parity, *(read_training(model_folder(name)).parity for name in components))
+        written = TrainingReport(
+            name=BLEND,
+            folds=reports,
+            fitted={},
+            calibration={"temperature": fitted.calibration.temperature, "bias": bias},
+            parity=worst,
+            weights=fitted.weights,
+        )
+        write_training(folder, dataset, predictions, written)
+        for fold in reports:
+            run.fold(fold.fold, fold.log_loss, {})
+        run.metrics({f"weight_{name}": weight for name, weight in fitted.weights.items()})
+        run.fitted(folder, written, manifest.model_digest)
+        shares = ", ".join(f"{name} {weight:.2f}" for name, weight in fitted.weights.items())
+        progress(f"weights {shares}; parity {worst:.1e}, model {manifest.model_digest[:12]}")
+
+
+def _lookback(model: Any) -> int:
+    return int(model.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
+
+
+def _fold_loss(context: Context, predictions: OutOfFold, number: int) -> float:
+    here = predictions.fold == number
+    return log_loss(predictions.calibrated[here], context.dataset.label[predictions.rows[here]])
+
+
+def _fold_report(context: Context, number: int, loss: float, fitted: dict[str, float]) -> FoldReport:
+    fold, times = context.folds[number], context.dataset.time_ns
+    return FoldReport(
+        number, len(fold.train), len(fold.test), int(times[fold.test].min()), int(times[fold.test].max()), loss, fitted
+    )

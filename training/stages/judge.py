@@ -1,0 +1,150 @@
+"""The stages after fitting: evaluate all models, package the chosen one with its evidence, register it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.clock import to_rfc3339
+from core.files import write_json
+from serving.release.evidence import Evidence, Manifest
+from training.evaluation.report import Evaluation, evaluate
+from training.evidence import judge as apply_gate
+from training.models import BLEND, COMPONENTS, model_folder
+from training.package import CHOSEN, TrainingReport, copy_package, read_out_of_fold, read_training
+from training.stages.context import Context, load_context
+from training.stages.progress import Progress
+from training.tracking import Tracker
+
+REPORTS = Path("reports/evaluation")
+MODELS: tuple[str, ...] = (*COMPONENTS, BLEND)
+_CURVE_POINTS = 400  # of an equity curve in the JSON: enough for a screen
+
+
+def evaluation() -> None:
+    """Judge every model and baseline on the same unseen rows and write the package of the chosen model."""
+    from training.evaluation import plots
+
+    progress = Progress("evaluate")
+    context = load_context()
+    reports = {name: read_training(model_folder(name)) for name in MODELS}
+    predictions = {name: read_out_of_fold(model_folder(name), context.dataset) for name in MODELS}
+    result = evaluate(context.dataset, context.folds, predictions, context.parameters)
+    content, models = result.content, result.content["models"]
+    for name, entry in models.items():
+        skill, sharpe = entry["skill"], entry["strategy"]["sharpe"]
+        progress(
+            f"{name}: log loss {entry['log_loss']:.5f}, skill {skill['value']:+.3%} "
+            f"[{skill['low']:+.3%}, {skill['high']:+.3%}], Sharpe {sharpe['value']:+.2f} "
+            f"[{sharpe['low']:+.2f}, {sharpe['high']:+.2f}]"
+        )
+    chosen = content["chosen"]
+    verdict = apply_gate(models[chosen], content["baselines"], reports[chosen].parity, content["reference"])
+    content["verdict"] = {
+        "passed": verdict.passed,
+        "rules": [{name: getattr(rule, name) for name in rule.__struct_fields__} for rule in verdict.rules],
+    }
+    plots.equity(REPORTS / "equity.png", result.times_ns, result.performances)
+    plots.calibration(REPORTS / "calibration.png", models)
+    shares = {name: report.importance for name, report in reports.items() if report.importance is not None}
+    plots.importance(REPORTS / "feature_importance.png", shares)
+    plots.losses(REPORTS / "log_loss.png", models, content["baselines"][content["reference"]]["log_loss_per_fold"])
+    write_json(REPORTS / "equity.json", _curves(result))
+    copy_package(model_folder(chosen))
+    manifest = Manifest.load(CHOSEN)
+    lineage = context.lineage
+    Evidence(
+        model_digest=manifest.model_digest,
+        manifest_digest=manifest.digest,
+        data_digest=lineage.data_digest,
+        feature_digest=lineage.feature_digest,
+        code_digests=lineage.code_digests,
+        environment_digest=lineage.environment_digest,
+        git_commit=lineage.git_commit,
+        out_of_sample=_out_of_sample(content),
+        verdict=verdict,
+    ).save(CHOSEN)
+    # The last file: whoever finds it finds everything else.
+    write_json(REPORTS / "evaluation.json", content)
+    _track(context, reports, content)
+    progress(f"{content['words']} The gate {'passed' if verdict.passed else 'did not pass'} {chosen}.")
+
+
+def register() -> None:
+    """Register the package of the chosen model and write ``models/registered.json``."""
+    from training.registry import register as register_package
+
+    progress = Progress("register")
+    context = load_context()
+    manifest = Manifest.load(CHOSEN)
+    tracker = context.tracker()
+    report = read_training(model_folder(manifest.name))
+    run = tracker.ensure(
+        model_folder(manifest.name), report, manifest.model_digest, _parameters(context, manifest.name)
+    )
+    result = register_package(tracker, run, CHOSEN)
+    tracker.finish()
+    progress(f"{result['name']} version {result['version']}, gate {result['verdict']}")
+
+
+def _parameters(context: Context, name: str) -> dict[str, Any]:
+    return {"components": ", ".join(COMPONENTS)} if name == BLEND else context.model_parameters(name)
+
+
+def _track(context: Context, reports: dict[str, TrainingReport], content: dict[str, Any]) -> None:
+    """Log the evaluation: numbers to each model's run, plots and the report to the retraining's."""
+    tracker: Tracker = context.tracker()
+    for name, report in reports.items():
+        folder, entry = model_folder(name), content["models"][name]
+        digest = Manifest.load(folder).model_digest
+        run = tracker.ensure(folder, report, digest, _parameters(context, name))
+        run.metrics(_numbers(entry))
+        for fold, skill in enumerate(entry["skill_per_fold"]):
+            run.metrics({"fold_skill": skill}, fold + 1)
+        run.tags({"tidegate.chosen": "true" if name == content["chosen"] else "false"})
+    parent = tracker.parent
+    parent.metrics(_numbers(content["models"][content["chosen"]]))
+    for path in sorted(REPORTS.iterdir()):
+        parent.artifact(path, "evaluation")
+    parent.tags(
+        {
+            "tidegate.chosen": content["chosen"],
+            "gate.verdict": "passed" if content["verdict"]["passed"] else "failed",
+            "mlflow.note.content": content["words"],
+        }
+    )
+
+
+def _numbers(entry: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics of an evaluation entry, intervals as ``_low`` and ``_high``."""
+    numbers: dict[str, float] = {}
+    for prefix, part in (("", entry), ("strategy_", entry["strategy"])):
+        for key, value in part.items():
+            if isinstance(value, dict) and "low" in value:
+                numbers |= {f"{prefix}{key}": value["value"]}
+                numbers |= {f"{prefix}{key}_{side}": value[side] for side in ("low", "high")}
+            elif isinstance(value, int | float):
+                numbers[f"{prefix}{key}"] = float(value)
+    return numbers
+
+
+def _curves(result: Evaluation) -> dict[str, Any]:
+    """Return equity curves for charts: times as RFC 3339, one list per strategy."""
+    points = np.unique(np.linspace(0, len(result.times_ns) - 1, _CURVE_POINTS).astype(np.int64))
+    return {
+        "times": [to_rfc3339(int(result.times_ns[point])) for point in points],
+        "equity": {
+            name: [round(float(performance.equity[point]), 6) for point in points]
+            for name, performance in result.performances.items()
+        },
+    }
+
+
+def _out_of_sample(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what the evidence says about the chosen model: its numbers and those of all others, without the bins."""
+    keys = ("market", "rows", "decision_times", "folds", "first_test_ns", "last_test_ns", "cutoff_ns", "reference")
+    slim = {
+        group: {name: {k: v for k, v in entry.items() if k != "reliability"} for name, entry in content[group].items()}
+        for group in ("models", "baselines")
+    }
+    return {key: content[key] for key in (*keys, "chosen", "beats_baselines", "words", "notes")} | slim

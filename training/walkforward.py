@@ -1,0 +1,110 @@
+"""Out-of-fold predictions: every model is judged, calibrated and blended on rows that no fit of it has seen.
+
+Calibration and blending are learnt too, so they walk forward as well: what is applied to fold ``k`` was fitted on the
+predictions of the folds before it, purged of labels that end inside fold ``k``. The first fold has nothing before it
+and stays as the model said it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.dataset import Dataset
+from training.models.calibration import Calibration, fit_calibration
+from training.models.interface import Forecaster
+from training.splits import Split
+
+Probabilities = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Fitted = TypeVar("Fitted")
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions for M test rows, ordered as in the dataset.
+
+    ``rows`` indexes the dataset, ``fold`` counts from 0, ``raw`` is what the model said and ``calibrated`` what its
+    calibration at that time made of it; both float64 [M, 3].
+    """
+
+    rows: Rows
+    fold: NDArray[np.int64]
+    raw: Probabilities
+    calibrated: Probabilities
+
+
+def walk_forward(
+    dataset: Dataset,
+    folds: list[Split],
+    create: Callable[[], Forecaster],
+    report: Callable[[int, float, Forecaster], None],
+) -> OutOfFold:
+    """Fit a new model on each fold and predict its test rows.
+
+    Args:
+        dataset: the rows.
+        folds: the splits, in time order.
+        create: returns an unfitted model.
+        report: called after each fold with its number, the test rows' log loss and the model.
+    """
+    answers: list[Probabilities] = []
+    for fold in folds:
+        model = create()
+        model.fit(dataset.training_data(fold.train, model.lookback))
+        answer = model.predict_proba(dataset.windows(fold.test, model.lookback))
+        report(fold.number, log_loss(answer, dataset.label[fold.test]), model)
+        answers.append(answer)
+    rows = np.concatenate([fold.test for fold in folds])
+    numbers = np.concatenate([np.full(len(fold.test), fold.number, np.int64) for fold in folds])
+    raw = np.concatenate(answers)
+    calibrated = progressive_calibration(dataset, rows, numbers, raw)
+    return OutOfFold(rows, numbers, raw, calibrated)
+
+
+def log_loss(probabilities: Probabilities, labels: NDArray[np.int8]) -> float:
+    """Return the mean negative log likelihood of the labels, in nats."""
+    chosen = np.take_along_axis(probabilities, labels.astype(np.int64)[:, None], axis=1)
+    return float(-np.log(np.maximum(chosen, 1e-15)).mean())
+
+
+def earlier(dataset: Dataset, rows: Rows, fold: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
+    """Return which test rows were known before fold ``number`` began: earlier folds, purged; bool [M]."""
+    start = dataset.time_ns[rows[fold == number]].min()
+    return (fold < number) & (dataset.label_end_ns[rows] < start)
+
+
+def progressively(
+    dataset: Dataset,
+    rows: Rows,
+    fold: NDArray[np.int64],
+    start: Fitted,
+    fit: Callable[[NDArray[np.bool_]], Fitted],
+    apply: Callable[[Fitted, NDArray[np.bool_]], Probabilities],
+) -> Probabilities:
+    """Apply to each fold what was fitted on the folds before it, to the first fold ``start``; float64 [M, 3]."""
+    answer = np.empty((len(rows), 3))
+    for number in np.unique(fold):
+        known = earlier(dataset, rows, fold, int(number))
+        here = fold == number
+        answer[here] = apply(fit(known) if known.any() else start, here)
+    return answer
+
+
+def progressive_calibration(dataset: Dataset, rows: Rows, fold: NDArray[np.int64], raw: Probabilities) -> Probabilities:
+    """Return predictions calibrated with what was known before their fold."""
+    return progressively(
+        dataset,
+        rows,
+        fold,
+        Calibration(),
+        lambda known: calibrate(dataset, rows[known], raw[known]),
+        lambda calibration, here: calibration.apply(raw[here]),
+    )
+
+
+def calibrate(dataset: Dataset, rows: Rows, raw: Probabilities) -> Calibration:
+    """Fit a calibration on out-of-fold predictions of these rows."""
+    return fit_calibration(raw, dataset.label[rows], dataset.weights[rows])
