@@ -8,7 +8,7 @@ INK, GRID, BLUE, GREEN, RED, AMBER, GREY = "#1c2733", "#e6eaef", "#2463a8", "#2e
 _SERIES = [BLUE, AMBER, GREEN, "#7d5ba6", "#3aa6a6", RED, GREY]
 
 
-def _figure(title: str, height: int = 340, **layout: Any) -> Any:
+def _figure(title: str, height: int = 340) -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -21,7 +21,6 @@ def _figure(title: str, height: int = 340, **layout: Any) -> Any:
         font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         hovermode="x unified",
-        **layout,
     )
     figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
     figure.update_yaxes(gridcolor=GRID, zerolinecolor="#b8c2cd")
@@ -37,10 +36,8 @@ def skill_chart(summary: RunSummary) -> str:
     """Skill of each model with its interval; a baseline that is not beaten stands right beside it."""
     import plotly.graph_objects as go
 
-    rows = sorted(summary.models, key=lambda row: row.skill)
-    figure = _figure(
-        "Out-of-sample skill against class frequencies, 95 % block-bootstrap interval", hovermode="closest"
-    )
+    rows = sorted((row for row in summary.models if row.skill == row.skill), key=lambda row: row.skill)
+    figure = _figure("Out-of-sample skill against class frequencies, 95 % block-bootstrap interval")
     figure.add_trace(
         go.Scatter(
             x=[row.skill for row in rows],
@@ -111,7 +108,7 @@ def calibration_chart(data: ChartData) -> str:
     """Predicted against observed frequency; the diagonal is perfect."""
     import plotly.graph_objects as go
 
-    figure = _figure("Calibration out of sample", hovermode="closest")
+    figure = _figure("Calibration out of sample")
     figure.update_layout(hovermode="closest")
     low = min((row[0] for rows in data.calibration.values() for row in rows), default=0.0)
     high = max((row[0] for rows in data.calibration.values() for row in rows), default=1.0)
@@ -140,7 +137,7 @@ def trades_chart(data: ChartData) -> str:
     """Price with the fills on it, one instrument at a time by a menu."""
     import plotly.graph_objects as go
 
-    figure = _figure("Fills on the price", 420, hovermode="closest")
+    figure = _figure("Fills on the price", 420)
     figure.update_layout(hovermode="closest")
     names = list(data.prices)
     for index, name in enumerate(names):
