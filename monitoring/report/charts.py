@@ -163,7 +163,7 @@ def trades_chart(data: ChartData) -> str:
         {"label": name, "method": "update", "args": [{"visible": [i // 3 == index for i in range(3 * len(names))]}]}
         for index, name in enumerate(names)
     ]
-    figure.update_layout(updatemenus=[{"buttons": buttons, "x": 0, "y": 1.12, "xanchor": "left", "yanchor": "bottom"}])
+    figure.update_layout(updatemenus=[{"buttons": buttons, "x": 0.15, "y": 1.16, "xanchor": "left", "yanchor": "top"}])
     return _html(figure)
 
 
