@@ -3,7 +3,6 @@
 A stage is ``python -m <room>.stages <stage>``. What it prints goes to stderr; stdout stays free for a result.
 """
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import NoReturn
@@ -35,11 +34,6 @@ def run(main: Callable[[], None], name: str) -> NoReturn:
     except KeyboardInterrupt:
         sys.stderr.write(f"tidegate {name}: interrupted\n")
         raise SystemExit(INTERRUPTED) from None
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): not an error of the stage. Keep the interpreter's own
-        # flush at exit from raising the same again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(ExitCode.OK) from None
     raise SystemExit(ExitCode.OK)
 
 

@@ -1,1 +1,1 @@
-"""Market data: sources, calendar, quality gate, catalog."""
+"""Market data: sources, calendar, quality gate, bitemporal catalog, panels."""
