@@ -59,8 +59,8 @@ def _beats_baselines(result: dict[str, Any], baselines: dict[str, dict[str, Any]
         passed=passed,
         value=margin,
         limit=0.0,
-        words=f"Log loss {result['log_loss']:.5f} against {losses[best]:.5f} of the best baseline ({best}); Sharpe ratio "
-        f"{sharpe:+.2f} after cost against {sharpes[richest]:+.2f} of the best baseline ({richest}): "
+        words=f"Log loss {result['log_loss']:.5f} against {losses[best]:.5f} of the best baseline ({best}); Sharpe "
+        f"ratio {sharpe:+.2f} after cost against {sharpes[richest]:+.2f} of the best baseline ({richest}): "
         f"{'both' if passed else 'not both'} better.",
     )
 

@@ -104,7 +104,7 @@ def merge(components: Sequence[tuple[str, Any, float]], calibration: Calibration
     for (name, model, weight), shape in zip(components, shapes, strict=True):
         part = compose.add_prefix(model, prefix=f"{name}_")
         if shape[1] == lookback:
-            nodes.append(helper.make_node("Identity", [INPUT], [f"{name}_{INPUT}"], name=f"{name}_window"))
+            nodes.append(helper.make_node("Identity", [INPUT], [f"{name}_{INPUT}"], name=f"take_{name}"))
         else:
             values += [_int(f"{name}_from", [-shape[1]]), _int(f"{name}_to", [np.iinfo(np.int64).max])]
             nodes.append(
@@ -112,7 +112,7 @@ def merge(components: Sequence[tuple[str, Any, float]], calibration: Calibration
                     "Slice",
                     [INPUT, f"{name}_from", f"{name}_to", "axis"],
                     [f"{name}_{INPUT}"],
-                    name=f"{name}_window",
+                    name=f"take_{name}",
                 )
             )
         nodes += part.graph.node
