@@ -15,7 +15,11 @@ from core.errors import IntegrityError, RefusedError
 from serving.release.evidence import VerifiedPackage
 from serving.session import ModelSession
 
-__all__ = ["Answer", "Champion", "ModelSession", "PredictorCore"]
+__all__ = ["Answer", "Champion", "ModelSession", "NoModelError", "PredictorCore"]
+
+
+class NoModelError(RefusedError):
+    """There is no verified model for a strategy here; another process may have one."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Champion:
         """Answer a request with this version.
 
         Raises:
-            RefusedError: the request was made for other features or another window length.
+            RefusedError: the request was made for other features or another window length, or the model gives no
+                number for a row.
         """
         manifest, session, features = self.package.manifest, self.package.session, request.features
         if request.feature_digest != manifest.feature_digest:
@@ -44,7 +49,14 @@ class Champion:
                 f"strategy {request.strategy}: features are {features.dtype} {features.shape}, model version "
                 f"{self.version} needs float32 {expected}"
             )
-        return Answer(self, session.run(np.ascontiguousarray(features)))
+        probabilities = session.run(np.ascontiguousarray(features))
+        if not np.isfinite(probabilities).all():
+            row = int(np.argmin(np.isfinite(probabilities).all(axis=1)))
+            raise RefusedError(
+                f"strategy {request.strategy}: model version {self.version} gives no probability for "
+                f"{request.instruments[row]}; look at its features"
+            )
+        return Answer(self, probabilities)
 
 
 @dataclass(frozen=True)
@@ -105,12 +117,12 @@ class PredictorCore:
         """Return the champion of a strategy.
 
         Raises:
-            RefusedError: there is no verified model for it.
+            NoModelError: there is no verified model for it.
         """
         champion = self._champions.get(strategy)
         if champion is None:
             known = ", ".join(sorted(self._champions)) or "none"
-            raise RefusedError(f"no verified model for strategy {strategy!r} (served: {known}); publish one")
+            raise NoModelError(f"no verified model for strategy {strategy!r} (served: {known}); publish one")
         return champion
 
     def predict(self, request: PredictionRequest) -> Answer:

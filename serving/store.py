@@ -100,7 +100,9 @@ class ModelStore:
         contents = {name: (package.folder / name).read_bytes() for name in PACKAGE_FILES}
         with self._locked(package.manifest.strategy):
             if target.exists():
-                if all((target / name).is_file() and (target / name).read_bytes() == contents[name] for name in contents):
+                if all(
+                    (target / name).is_file() and (target / name).read_bytes() == contents[name] for name in contents
+                ):
                     return target
                 shutil.rmtree(target)
             target.parent.mkdir(parents=True, exist_ok=True)

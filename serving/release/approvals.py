@@ -196,9 +196,10 @@ def approve(
 
 
 def _read(connection: sa.Connection, order: sa.ColumnElement[int], limit: int | None = None) -> list[Approval]:
-    rows = connection.execute(sa.select(approvals_table).order_by(order).limit(limit)).mappings()
+    columns = [approvals_table.c[name] for name in Approval.__struct_fields__]
+    rows = connection.execute(sa.select(*columns).order_by(order).limit(limit))
     try:
-        return [msgspec.convert(dict(row), Approval) for row in rows]
+        return [msgspec.convert(dict(zip(Approval.__struct_fields__, row, strict=True)), Approval) for row in rows]
     except msgspec.ValidationError as error:
         raise _broken(f"a record was edited: {error}") from None
 

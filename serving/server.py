@@ -1,0 +1,180 @@
+"""``python -m serving.server``: the inference service of one machine, on a private Ray of its own.
+
+Starts Ray and Serve, declares the application, writes a ready file when ``/readyz`` answers, runs until SIGTERM or
+SIGINT, then ends every process it started within seconds.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from core import stage
+from core.errors import UnavailableError
+from core.files import write_json
+from core.logging import get_logger
+from core.settings import Settings, get_settings
+from serving.environment import check_port, make_folder, ray_environment, write_haproxy_launcher
+
+_OBJECT_STORE_BYTES = 80 * 1024 * 1024  # nothing large passes through it; the smallest Ray accepts is 75 MB
+_START_SECONDS = 120.0
+_BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphans of Ray come back to this process, which then ends them
+_log = get_logger("serving")
+
+
+class InferenceServer:
+    """A private Ray with the application on it. ``start`` once, ``stop`` once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder: Path | None = None
+        self.url = ""
+
+    def start(self) -> None:
+        """Start everything and return when the application answers; ``url`` is then set.
+
+        Raises:
+            UnavailableError: the port is taken, or the application does not answer within two minutes.
+        """
+        serving = self._settings.serving
+        port = check_port(serving.host, serving.port)
+        self._folder = make_folder(self._settings.state)
+        write_haproxy_launcher(self._folder)
+        os.environ.update(ray_environment(self._folder))
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_BECOME_SUBREAPER, 1, 0, 0, 0)
+        started = time.perf_counter()
+
+        try:
+            import ray  # after the environment is set: Ray reads it at import
+            from ray import serve
+        except ImportError as error:
+            raise UnavailableError(f"Ray Serve is not installed ({error}): pip install 'tidegate[serving]'") from None
+
+        from serving.application import APPLICATION_NAME, build_application
+
+        ray.init(
+            address="local",
+            namespace=APPLICATION_NAME,
+            num_cpus=os.cpu_count(),
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            _temp_dir=str(self._folder / "r"),
+            _node_ip_address="127.0.0.1",
+        )
+        _on_stop_signals(_request_stop)  # Ray put a handler of its own in place
+        _log.info("ray started", seconds=round(time.perf_counter() - started, 1), folder=str(self._folder))
+        quiet: dict[str, Any] = {"enable_access_log": False}
+        serve.start(http_options={"host": serving.host, "port": port}, logging_config=quiet)
+        serve.run(
+            build_application(self._settings),
+            name=APPLICATION_NAME,
+            route_prefix="/",
+            blocking=False,
+            logging_config=quiet,
+        )
+        host = "127.0.0.1" if serving.host in ("", "0.0.0.0", "::") else serving.host
+        self.url = f"http://{host}:{port}"
+        self._await_answer()
+        _log.info("serving", url=self.url, seconds=round(time.perf_counter() - started, 1))
+
+    def _await_answer(self) -> None:
+        """Wait until the replica itself says whether it is ready; HAProxy alone answers 404 and 500."""
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):
+                    return
+            except urllib.error.HTTPError as error:
+                if error.code == 503 and b'"models"' in error.read():
+                    _log.warning("serving without a verified model; publish one")
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise UnavailableError(f"the inference service does not answer at {self.url}; its logs are in {self._folder}")
+
+    def stop(self) -> None:
+        """End every process this one started, HAProxy first and gently, and remove the folder."""
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.name() == "haproxy":
+                    process.send_signal(signal.SIGUSR1)  # accept no more, finish what is being answered
+                    process.wait(timeout=0.5)
+        deadline = time.monotonic() + 4
+        while (children := psutil.Process().children(recursive=True)) and time.monotonic() < deadline:
+            for process in children:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(children, timeout=0.5)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _StopRequest(BaseException):
+    """SIGTERM or SIGINT came. Not an ``Exception``: nothing on the way may take it for a failure of its own."""
+
+
+def _request_stop(*_: object) -> None:
+    raise _StopRequest
+
+
+def _on_stop_signals(action: Callable[..., object] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, action)
+
+
+def serve_until_stopped(settings: Settings, ready_file: Path | None) -> None:
+    """Run the service until SIGTERM or SIGINT; ``ready_file`` holds ``{"url": …, "pid": …}`` while it answers.
+
+    Raises:
+        UnavailableError: it could not start.
+    """
+    server = InferenceServer(settings)
+    try:
+        _on_stop_signals(_request_stop)
+        server.start()
+        if ready_file is not None:
+            write_json(ready_file, {"url": server.url, "pid": os.getpid()})
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        while True:
+            signal.pause()
+    except _StopRequest:
+        _log.info("stopping")
+    finally:
+        _on_stop_signals(signal.SIG_IGN)
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+        server.stop()
+
+
+def main() -> None:
+    """Parse the command line and serve."""
+    parser = argparse.ArgumentParser(prog="python -m serving.server", description="Serve the approved models.")
+    parser.add_argument("--ready-file", type=Path, help="write {url, pid} here while the service answers")
+    arguments = parser.parse_args()
+    serve_until_stopped(get_settings(), arguments.ready_file)
+
+
+if __name__ == "__main__":
+    try:
+        stage.run(main, "serve")
+    except SystemExit as end:
+        # Ray's exit handlers would try to talk to processes that are gone.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(end.code or 0))
