@@ -38,6 +38,15 @@ async def take(stream: AsyncIterator[Item], count: int) -> list[Item]:
     return [await asyncio.wait_for(anext(stream), 8.0) for _ in range(count)]
 
 
+async def malformed(broker: OandaBroker, name: str, count: int) -> None:
+    """Wait until so many lines are counted: the thread counts after it has handed over."""
+    for _ in range(500):
+        if broker.stream_health()[name].malformed_lines == count:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{broker.stream_health()[name].malformed_lines} malformed lines, not {count}")
+
+
 def stream(*lines: object, then: str = "hold") -> v20.Action:
     """Return an action that sends lines (text as it is, objects as JSON), then holds, hangs up or ends properly."""
 
@@ -145,9 +154,7 @@ async def test_garbage_between_ticks_is_skipped_and_counted(server: LoopbackV20,
     server.on("GET /pricing/stream", stream(v20.price("1.1", 1), *garbage, "\n", v20.price("1.2", 2)))
     quotes = await take(broker.quotes(["EUR_USD"]), 2)
     assert [quote.bid for quote in quotes if isinstance(quote, Quote)] == [1.1, 1.2]
-    async with asyncio.timeout(5):  # the thread counts after it has handed over
-        while broker.stream_health()["price"].malformed_lines < len(garbage):
-            await asyncio.sleep(0.01)
+    await malformed(broker, "price", len(garbage))
     assert broker.stream_health()["price"].connections == 1
 
 
@@ -298,9 +305,7 @@ async def test_malformed_transaction_line_is_read_from_the_history(server: Loopb
     server.on("GET /transactions/stream", act)
     events = await take(broker.events(10), 3)
     assert [event.transaction_id for event in events] == [11, 12, 13]
-    async with asyncio.timeout(5):  # the thread counts after it has handed over
-        while broker.stream_health()["transaction"].malformed_lines < 3:
-            await asyncio.sleep(0.01)
+    await malformed(broker, "transaction", 3)
 
 
 async def test_unreadable_history_is_accounted_for(server: LoopbackV20, broker: OandaBroker) -> None:
