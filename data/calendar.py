@@ -20,10 +20,14 @@ FIXING_PUBLICATION = 16 * HOUR  # and are published "around 16:00 CET"
 
 
 class ForexCalendar:
-    """The over-the-counter FX market. All methods take and return UTC nanoseconds."""
+    """The over-the-counter FX market. All methods take and return UTC nanoseconds.
 
-    def __init__(self) -> None:
+    ``break_ns`` is how long the market rests after each 17:00: nothing for currencies, an hour for metals.
+    """
+
+    def __init__(self, break_ns: int = 0) -> None:
         self._clock = wall_clock("America/New_York")
+        self._break = break_ns
 
     def trading_date(self, time_ns: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the trading date of each moment in days since 1970-01-01, whether or not the market is open."""
@@ -31,7 +35,8 @@ class ForexCalendar:
 
     def is_open(self, time_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return whether the market is open at each moment, bool [n]."""
-        return self._trades_on(self.trading_date(time_ns))
+        date, since_roll = np.divmod(self._clock.local(time_ns) + _ROLL, DAY)
+        return self._trades_on(date) & (since_roll >= self._break)
 
     def open_at(self, time_ns: int) -> bool:
         """Return whether the market is open at one moment."""
@@ -57,9 +62,9 @@ class ForexCalendar:
         # A session may have begun up to a week before and may end up to a week later.
         days = np.arange(first - 7, last + 8, dtype=np.int64)
         days = days[self._trades_on(days)]
-        begins = np.r_[True, np.diff(days) > 1]
+        begins = np.r_[True, (np.diff(days) > 1) | (self._break > 0)]
         ends = np.r_[begins[1:], True]
-        opens, _ = self._clock.utc(days[begins] * DAY - _ROLL)
+        opens, _ = self._clock.utc(days[begins] * DAY - _ROLL + self._break)
         closes, _ = self._clock.utc((days[ends] + 1) * DAY - _ROLL)
         touching = (closes > start_ns) & (opens < end_ns)
         return opens[touching], closes[touching]
@@ -103,6 +108,11 @@ class ForexCalendar:
         )
         new_year = day_of_year == np.timedelta64(0, "D")
         return (weekday < 5) & ~december_25 & ~new_year
+
+
+def calendar_of(kind: str) -> ForexCalendar:
+    """Return the calendar of an instrument kind: metals rest from 17:00 to 18:00 New York every day."""
+    return ForexCalendar(HOUR if kind == "METAL" else 0)
 
 
 def easter_sunday(year: int) -> date:

@@ -279,9 +279,7 @@ class Transaction:
             if (part.instrument, part.granularity) == (batch.instrument, batch.granularity.name)
         ]
         touching = [
-            part
-            for part in parts
-            if len(event) and part.last_event_ns >= event[0] and part.first_event_ns <= event[-1]
+            part for part in parts if len(event) and part.last_event_ns >= event[0] and part.first_event_ns <= event[-1]
         ]
         version = np.ones(len(event), np.int32)
         arrival = batch.arrival_ns.copy()

@@ -39,7 +39,9 @@ def resample(
     """
     if granularity.is_quote or granularity.is_fixing or granularity.length_ns > DAY or batch.granularity.is_fixing:
         raise BadInputError(f"{batch.name} cannot be resampled to {granularity.name}")
-    if batch.granularity.length_ns > granularity.length_ns or granularity.length_ns % max(batch.granularity.length_ns, 1):
+    if batch.granularity.length_ns > granularity.length_ns or granularity.length_ns % max(
+        batch.granularity.length_ns, 1
+    ):
         raise BadInputError(f"{batch.name} cannot be resampled to {granularity.name}: its bars are no part of them")
     batch = batch.take(np.argsort(batch.event_ns, kind="stable"))
     # A bar belongs to the period in which it starts; a quote to the period it falls in.

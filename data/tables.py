@@ -61,7 +61,9 @@ def read_text(content: bytes, layout: Layout, origin: str) -> TextColumns:
     first_line = 1
     if layout.header:
         head, _, content = content.partition(b"\n")
-        names = [name.strip().strip('"').lstrip("\ufeff") for name in head.decode("utf-8", "replace").split(layout.delimiter)]
+        names = [
+            name.strip().strip('"').lstrip("\ufeff") for name in head.decode("utf-8", "replace").split(layout.delimiter)
+        ]
         if names != list(layout.columns):
             raise _wrong_format(origin, layout, 1, head.decode("utf-8", "replace"))
         first_line = 2

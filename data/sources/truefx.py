@@ -48,7 +48,9 @@ class TruefxSource:
         for file in list_files(root, (".csv", ".zip"), self.name):
             found = pair_in(file.stem) or (instruments[0] if len(instruments) == 1 else None)
             if found is None:
-                raise BadInputError(f"{file.name} names no pair: call it like EURUSD-2009-05.csv or name one instrument")
+                raise BadInputError(
+                    f"{file.name} names no pair: call it like EURUSD-2009-05.csv or name one instrument"
+                )
             files.append((found, file))
         require_found((instrument for instrument, _ in files), instruments, root, self.name)
         for instrument, file in sorted(files, key=lambda item: (item[0], item[1].name)):

@@ -1,0 +1,1 @@
+"""The quality gate: judge every batch, quarantine bad rows with their reason, score, report."""
