@@ -1,7 +1,7 @@
 """``python -m tidegate.source``: write the digest of the market data that ``params.yaml`` points to.
 
-The data lie outside the workspace (a file, a folder, the rates inside an installed wheel), where DVC does not look: this
-one small file makes a change of them visible to it.
+The data lie outside the workspace (a file, a folder, the rates inside an installed wheel), where DVC does not look.
+This one small file makes a change of them visible to it.
 """
 
 import os

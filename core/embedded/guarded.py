@@ -25,11 +25,13 @@ class GuardedProcess:
         command: program and arguments.
         environment: the whole environment of the command; None takes this process's.
         directory: where the command runs; None is here.
-        log_file: where its stdout and stderr are appended; None passes them to this process's stderr.
+        log_file: where its stdout and stderr are appended; None passes them to ``output``.
+        output: file descriptor for its stdout and stderr; None is this process's stderr.
         stop_signal: what asks the command to end.
         grace_seconds: how long it may take to end before it is killed.
         uid_gid: run as this user; only root can ask for it.
         held: file descriptors the guardian keeps open as long as it lives (a lock, for example).
+        inherited: file descriptors the command itself gets, under the same numbers.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class GuardedProcess:
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         log_file: Path | None = None,
+        output: int | None = None,
         stop_signal: int = signal.SIGTERM,
         grace_seconds: float = 10.0,
         uid_gid: tuple[int, int] | None = None,
         held: Sequence[int] = (),
+        inherited: Sequence[int] = (),
     ) -> None:
         self.command = list(command)
         self.log_file = log_file
@@ -53,6 +57,8 @@ class GuardedProcess:
         self._grace_seconds = grace_seconds
         self._uid_gid = uid_gid
         self._held = tuple(held)
+        self._inherited = tuple(inherited)
+        self._output = output
         self._guardian: subprocess.Popen[bytes] | None = None
         self._identity: tuple[int, int] | None = None
 
@@ -85,10 +91,14 @@ class GuardedProcess:
             "grace_seconds": self._grace_seconds,
             "report": report_write,
             "held": list(self._held),
+            "inherited": list(self._inherited),
             "uid": self._uid_gid[0] if self._uid_gid else None,
             "gid": self._uid_gid[1] if self._uid_gid else None,
         }
-        output = sys.stderr.fileno() if self.log_file is None else self._open_log(self.log_file)
+        if self.log_file is not None:
+            output = self._open_log(self.log_file)
+        else:
+            output = sys.stderr.fileno() if self._output is None else self._output
         try:
             self._guardian = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_GUARDIAN), json.dumps(specification)],
@@ -97,7 +107,7 @@ class GuardedProcess:
                 stderr=output,
                 env=self._environment,
                 start_new_session=True,  # Ctrl-C in a terminal reaches the owner alone, which then stops in order
-                pass_fds=(report_write, *self._held),
+                pass_fds=(report_write, *self._held, *self._inherited),
             )
         except OSError as error:
             raise UnavailableError(f"cannot start {self.command[0]}: {error}") from error

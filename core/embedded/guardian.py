@@ -194,6 +194,8 @@ class Guardian:
         self._command = os.fork()
         if self._command == 0:
             _execute(self._specification)
+        for descriptor in self._specification["inherited"]:
+            os.close(descriptor)  # the command's alone: its end must be an end of file to whoever reads
         report = self._specification["report"]
         os.write(report, f"{self._command} {process_start(self._command) or 0}\n".encode())
         os.close(report)
