@@ -42,7 +42,7 @@ from trading.brokers.oanda.session import Endpoint, Reply, RestClient
 from trading.brokers.oanda.stream import LineStream, StreamHealth
 from trading.brokers.oanda.transactions import EventStream
 from trading.brokers.oanda.translate import Translator, account_state, instrument_of, open_order, position_of
-from trading.brokers.oanda.wire import closeout_body, order_body
+from trading.brokers.oanda.wire import ATTACHED_TYPES, closeout_body, order_body, trade_order_body
 
 Result = TypeVar("Result")
 
@@ -206,8 +206,15 @@ class OandaBroker:
         )
 
     async def amend(self, client_order_id: str, replacement: OrderRequest) -> list[BrokerEvent]:
-        """Replace an open order."""
-        body = {"order": order_body(replacement, self._instruments.get(replacement.instrument))}
+        """Replace an open order; one attached to a trade by another of its kind."""
+        instrument = self._instruments.get(replacement.instrument)
+        if replacement.order_type in ATTACHED_TYPES:
+            trade_id = await self._run(self._readers, lambda: self._trade_of(client_order_id))
+            if not trade_id:
+                return [self._refused(client_order_id, "ORDER_DOESNT_EXIST")]
+            body = {"order": trade_order_body(replacement, trade_id, instrument)}
+        else:
+            body = {"order": order_body(replacement, instrument)}
         return await self._trade(
             OrderReplace(self._account_id, orderID=_specifier(client_order_id), data=body),
             f"replacement of {client_order_id}",
@@ -354,6 +361,11 @@ class OandaBroker:
             order = cast(dict[str, Any], reply.body.get("order") or {})
             start = int(str(order.get("id", "1"))) - 1
         return [event for event in self._history.since(start) if _belongs_to(event, client_order_id)]
+
+    def _trade_of(self, client_order_id: str) -> str:
+        reply = self._client.read(OrderDetails(self._account_id, _specifier(client_order_id)), "order by client id")
+        order = cast(dict[str, Any], reply.body.get("order") or {})
+        return str(order.get("tradeID", "")) if order.get("state") == "PENDING" else ""
 
     def _learn_trades(self) -> None:
         reply = self._client.read(OpenTrades(self._account_id), "open trades")

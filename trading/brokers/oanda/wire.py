@@ -16,6 +16,7 @@ Json = dict[str, Any]
 
 _TEXT_LIMIT = 128  # ClientID, ClientTag and ClientComment of v20
 _ID_LIMIT = _TEXT_LIMIT - 16  # room for the suffix of attached orders
+ATTACHED_TYPES = frozenset({OrderType.STOP_LOSS, OrderType.TAKE_PROFIT, OrderType.TRAILING_STOP_LOSS})
 _PRICED = frozenset({OrderType.LIMIT, OrderType.STOP, OrderType.MARKET_IF_TOUCHED})
 _BOUNDED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.MARKET_IF_TOUCHED})
 
@@ -86,6 +87,29 @@ def order_body(order: OrderRequest, instrument: Instrument | None) -> Json:
         order,
         prices,
     )
+    return body
+
+
+def trade_order_body(order: OrderRequest, trade_id: str, instrument: Instrument | None) -> Json:
+    """Return the ``order`` object of a stop or target of an open trade; it lives until cancelled or ``good_till_ns``.
+
+    Raises:
+        BadInputError: no price (or, for a trailing stop, no distance).
+    """
+    trailing = order.order_type is OrderType.TRAILING_STOP_LOSS
+    value = order.trailing_stop_distance if trailing else order.price
+    if value is None:
+        missing = "trailing_stop_distance" if trailing else "price"
+        raise BadInputError(f"order {order.client_order_id}: a {order.order_type} order needs a {missing}")
+    body: Json = {
+        "type": order.order_type.value,
+        "tradeID": trade_id,
+        "distance" if trailing else "price": exact(value, instrument.display_precision if instrument else 0),
+        "timeInForce": "GTC" if order.good_till_ns is None else "GTD",
+        "clientExtensions": client_extensions(order, order.client_order_id),
+    }
+    if order.good_till_ns is not None:
+        body["gtdTime"] = to_rfc3339(order.good_till_ns)
     return body
 
 
