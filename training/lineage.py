@@ -43,8 +43,13 @@ def read_lineage(dataset: Path, parameters: Parameters, feature_digest: str) -> 
         code_digests(),
         environment_digest(),
         git_commit(Path(__file__).parent),
-        digest_value({key: raw.get(key) for key in SECTIONS}),
+        digest_value({key: raw.get(key) for key in SECTIONS} | {"models": _fitting(raw)}),
     )
+
+
+def _fitting(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the model parameters without the choice among them, which changes no fit."""
+    return {key: value for key, value in (raw.get("models") or {}).items() if key != "chosen"}
 
 
 @lru_cache(maxsize=1)

@@ -140,6 +140,7 @@ def _log_model(run: Run, folder: Path, manifest: Manifest) -> str:
             signature=signature,
             input_example=example,
             pip_requirements=[f"onnxruntime=={onnxruntime.__version__}", f"onnx=={onnx.__version__}"],
+            onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=False,
         )
     return str(info.model_uri)

@@ -56,6 +56,7 @@ class Tracker:
     @contextmanager
     def fit(self, model: str, parameters: Mapping[str, Any]) -> Generator["Run"]:
         """Open a nested run for one fit; it ends as finished, or as failed when the body raises."""
+        self._end_killed(model)
         run = Run(self, self._create(f"{model}-{self.lineage.retraining}", {MODEL: model}))
         run.parameters(parameters)
         try:
@@ -64,6 +65,16 @@ class Tracker:
             self.client.set_terminated(run.run_id, "FAILED")
             raise
         self.client.set_terminated(run.run_id, "FINISHED")
+
+    def _end_killed(self, model: str) -> None:
+        """End runs of the same fit that a killed process left open: nobody else will."""
+        open_runs = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.`{MODEL}` = '{model}' and tags.`{RETRAINING}` = '{self.lineage.retraining}' "
+            "and attributes.status = 'RUNNING'",
+        )
+        for run in open_runs:
+            self.client.set_terminated(run.info.run_id, "KILLED")
 
     def find(self, model: str, model_digest: str) -> "Run | None":
         """Return the newest finished run that made this model in this retraining, or None."""

@@ -18,6 +18,7 @@ from training.evaluation.strategy import (
     momentum_targets,
     sharpe_interval,
     simulate,
+    step_volatility,
     yearly_interval,
 )
 from training.models.baselines import PROBABILISTIC, WITHOUT
@@ -61,7 +62,7 @@ def evaluate(
     judge = _Judge(dataset, folds, rows, parameters)
     for baseline in PROBABILISTIC:
         answer = np.concatenate([baseline.predict(dataset, fold.train, fold.test) for fold in folds])
-        trend = momentum_targets(dataset, rows, judge.sizing) if baseline.name == MOMENTUM else None
+        trend = judge.momentum() if baseline.name == MOMENTUM else None
         judge.add(baseline.name, answer, trend)
     judge.add_flat()
     baselines = dict(judge.entries)
@@ -115,6 +116,7 @@ class _Judge:
         self.bootstrap = BlockBootstrap(len(self.axis), options.block_length, options.bootstrap_draws, parameters.seed)
         self.sizing = SizingParameters.from_params(parameters.raw)
         source = parameters.raw.get("strategy", {}).get("volatility_feature")
+        self.volatility = step_volatility(dataset, source)[rows]
         self.volatility_note = (
             f"positions are sized by the feature {source}"
             if source
@@ -134,7 +136,8 @@ class _Judge:
         numbers = np.unique(self.fold)
         per_fold = [float(losses[self.fold == number].mean()) for number in numbers]
         floor = [float(reference[self.fold == number].mean()) for number in numbers]
-        wanted = model_targets(self.dataset, self.rows, answer, self.sizing) if targets is None else targets
+        cost = self.dataset.economics["cost_return"][self.rows]
+        wanted = model_targets(answer, self.volatility, cost, self.sizing) if targets is None else targets
         performance = simulate(self.dataset, self.rows, wanted, self.sizing)
         self.performances[name] = performance
         self.entries[name] = {
@@ -148,6 +151,10 @@ class _Judge:
             "skill_per_fold": [1.0 - a / b for a, b in zip(per_fold, floor, strict=True)],
             "strategy": self._strategy(performance),
         }
+
+    def momentum(self) -> NDArray[np.float64]:
+        """Return what trend following asks for."""
+        return momentum_targets(self.dataset.economics["trailing_return"][self.rows], self.volatility, self.sizing)
 
     def add_flat(self) -> None:
         """Add the baseline that never trades; it claims no probabilities."""

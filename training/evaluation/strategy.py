@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import BadInputError
 from trading.strategy.sizing import SizingParameters, rebalance, target_fraction
 from training.dataset import Dataset
 from training.evaluation.bootstrap import BlockBootstrap, Interval
@@ -42,23 +43,34 @@ class Performance:
         return float((1.0 - curve / np.maximum.accumulate(curve)).max())
 
 
-def model_targets(dataset: Dataset, rows: NDArray[np.int64], probabilities: Array, sizing: SizingParameters) -> Array:
+def step_volatility(dataset: Dataset, feature: str | None) -> Array:
+    """Return the volatility of one step's log return that sizing uses; float64 [R].
+
+    Args:
+        dataset: the rows.
+        feature: ``strategy.volatility_feature``, the column the trader sizes by; None: the estimate beside the labels.
+
+    Raises:
+        BadInputError: the feature set has no such column.
+    """
+    if feature is None:
+        return dataset.economics["volatility"]
+    if feature not in dataset.feature_names:
+        raise BadInputError(f"params.yaml: strategy.volatility_feature {feature!r} is no column of the feature set")
+    return dataset.features[:, dataset.feature_names.index(feature)].astype(np.float64)
+
+
+def model_targets(probabilities: Array, volatility: Array, cost_return: Array, sizing: SizingParameters) -> Array:
     """Return the fraction each row asks for, by the trader's own sizing; float64 [M]."""
-    return target_fraction(
-        probabilities[:, SHORT],
-        probabilities[:, LONG],
-        dataset.economics["volatility"][rows],
-        dataset.economics["cost_return"][rows],
-        sizing,
-    )
+    return target_fraction(probabilities[:, SHORT], probabilities[:, LONG], volatility, cost_return, sizing)
 
 
-def momentum_targets(dataset: Dataset, rows: NDArray[np.int64], sizing: SizingParameters) -> Array:
+def momentum_targets(trailing_return: Array, volatility: Array, sizing: SizingParameters) -> Array:
     """Return trend following at full size (Moskowitz, Ooi and Pedersen, "Time series momentum", JFE 104, 2012)."""
-    volatility = dataset.economics["volatility"][rows] * np.sqrt(sizing.steps_per_year)
-    trend = np.sign(np.nan_to_num(dataset.economics["trailing_return"][rows]))
+    yearly = volatility * np.sqrt(sizing.steps_per_year)
+    trend = np.sign(np.nan_to_num(trailing_return))
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.minimum(sizing.target_volatility / volatility, sizing.maximum_leverage_per_instrument)
+        size = np.minimum(sizing.target_volatility / yearly, sizing.maximum_leverage_per_instrument)
     return np.where(volatility > 0, trend * size, 0.0)
 
 

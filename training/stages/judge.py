@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from core.clock import to_rfc3339
-from core.files import write_json
+from core.files import read_json, write_json
 from serving.release.evidence import Evidence, Manifest
 from training.evaluation.report import Evaluation, evaluate
 from training.evidence import judge as apply_gate
@@ -78,6 +78,10 @@ def register() -> None:
     context = load_context()
     manifest = Manifest.load(CHOSEN)
     tracker = context.tracker()
+    if "gate.verdict" not in tracker.parent.tags_of():
+        # The evaluation came from DVC's cache: this store has not seen it.
+        content = read_json(REPORTS / "evaluation.json")
+        _track(context, {name: read_training(model_folder(name)) for name in MODELS}, content)
     report = read_training(model_folder(manifest.name))
     run = tracker.ensure(
         model_folder(manifest.name), report, manifest.model_digest, _parameters(context, manifest.name)
