@@ -44,6 +44,8 @@ class RandomForestForecaster:
         self._features = matrix.shape[1]
         self._pipeline = Pipeline([("imputer", imputer), ("forest", forest)])
         self._pipeline.fit(matrix, data.labels.astype(np.int64), forest__sample_weight=data.weights)
+        # Threads add the trees' answers up in the order they finish, and the last digits follow.
+        forest.n_jobs = 1
         self._classes = np.asarray(forest.classes_, np.int64)
 
     def predict_proba(self, windows: NDArray[np.float32]) -> NDArray[np.float64]:
