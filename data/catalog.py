@@ -8,91 +8,27 @@ the parts which count. A commit writes its parts first and replaces the manifest
 of it, and a part that no manifest names is left over from a crash and is removed by the next commit.
 """
 
+import fcntl
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from core.digest import digest_file
-from core.errors import BadInputError, IntegrityError
-from core.files import replacing, write_bytes
-from data.batch import Batch, price_columns
+from core.errors import BadInputError, IntegrityError, UnavailableError
+from core.files import replacing
+from data.batch import Batch
 from data.granularity import Granularity, parse_granularity
+from data.manifest import FORMAT, MANIFEST, Manifest, Part, View, read_manifest, write_manifest
+from data.rows import Rows, equal_rows, find_rows, from_table, number_repeats, to_table
 
-MANIFEST = "manifest.json"
-FORMAT = 1
 _COMPRESSION = "zstd"
-
-
-class Part(msgspec.Struct, frozen=True):
-    """One parquet file of the catalog."""
-
-    path: str
-    instrument: str
-    granularity: str
-    rows: int
-    first_event_ns: int
-    last_event_ns: int
-    sha256: str
-
-
-class View(msgspec.Struct, frozen=True):
-    """What the last pipeline ingest asked for: the selection that the stages after it see by default."""
-
-    source: str
-    granularity: str
-    instruments: tuple[str, ...]
-    since_ns: int | None = None
-    until_ns: int | None = None
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """The parts that count, in the order of their writing, and the default view."""
-
-    format: int = FORMAT
-    parts: tuple[Part, ...] = ()
-    view: View | None = None
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of one series, sorted by event time and sequence, one version of each.
-
-    ``sequence`` numbers rows of the same event time (quotes of the same millisecond).
-    """
-
-    open_ns: NDArray[np.int64]
-    event_ns: NDArray[np.int64]
-    sequence: NDArray[np.int32]
-    arrival_ns: NDArray[np.int64]
-    version: NDArray[np.int32]
-    values: NDArray[np.float64]
-    derived: NDArray[np.bool_]
-    source: NDArray[np.object_]
-
-    def __len__(self) -> int:
-        return len(self.event_ns)
-
-    def take(self, selection: NDArray[np.bool_] | NDArray[np.int64]) -> "Rows":
-        """Return the selected rows."""
-        return Rows(
-            self.open_ns[selection],
-            self.event_ns[selection],
-            self.sequence[selection],
-            self.arrival_ns[selection],
-            self.version[selection],
-            self.values[selection],
-            self.derived[selection],
-            self.source[selection],
-        )
 
 
 @dataclass(frozen=True)
@@ -116,16 +52,7 @@ class Catalog:
         Raises:
             IntegrityError: the manifest is damaged or of another format.
         """
-        path = self.root / MANIFEST
-        try:
-            manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-        except FileNotFoundError:
-            return Manifest()
-        except msgspec.DecodeError as error:
-            raise IntegrityError(f"{path} is damaged: {error}; restore it or ingest into a new folder") from None
-        if manifest.format != FORMAT:
-            raise IntegrityError(f"{path} has format {manifest.format}, this version reads {FORMAT}: ingest anew")
-        return manifest
+        return read_manifest(self.root)
 
     def write(self, batch: Batch, known_ns: int | None = None) -> Written:
         """Append one batch in a commit of its own; see ``Transaction.write``."""
@@ -133,15 +60,20 @@ class Catalog:
             return transaction.write(batch, known_ns)
 
     @contextmanager
-    def transaction(self) -> "Iterator[Transaction]":
-        """Yield a transaction that is committed on success and leaves no trace on failure."""
-        transaction = Transaction(self)
-        try:
-            yield transaction
-        except BaseException:
-            transaction.abandon()
-            raise
-        transaction.commit()
+    def transaction(self) -> "Generator[Transaction]":
+        """Yield a transaction that is committed on success and leaves no trace on failure.
+
+        Raises:
+            UnavailableError: another process is writing to this catalog.
+        """
+        with _writing(self.root):
+            transaction = Transaction(self)
+            try:
+                yield transaction
+            except BaseException:
+                transaction.abandon()
+                raise
+            transaction.commit()
 
     def series(self) -> dict[str, tuple[str, ...]]:
         """Return the granularities that the catalog holds of each instrument, sorted."""
@@ -241,7 +173,8 @@ class Catalog:
     def _table(self, part: Part) -> pa.Table:
         path = self.root / part.path
         try:
-            return pq.read_table(path, partitioning=None)
+            with pq.ParquetFile(path) as file:
+                return file.read()
         except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
             raise IntegrityError(f"{path} cannot be read: {type(error).__name__}; restore the catalog") from None
 
@@ -272,7 +205,7 @@ class Transaction:
         order = np.argsort(batch.event_ns, kind="stable")
         batch = batch.take(order)
         event = batch.event_ns
-        sequence = _sequence(event)
+        sequence = number_repeats(event)
         parts = [
             part
             for part in self._parts
@@ -286,11 +219,11 @@ class Transaction:
         changed = fresh = np.ones(len(event), bool)
         if touching:
             known = self._catalog.read_parts(touching, batch.granularity)
-            position, there = _find(known, event, sequence)
+            position, there = find_rows(known, event, sequence)
             at = position[there]
             same = np.zeros(len(event), bool)
             same[there] = (
-                _equal_rows(known.values[at], batch.values[there])
+                equal_rows(known.values[at], batch.values[there])
                 & (known.open_ns[at] == batch.open_ns[there])
                 & (known.derived[at] == batch.derived)
             )
@@ -327,7 +260,7 @@ class Transaction:
         """Make the writes visible. Writes that changed nothing leave the catalog byte for byte as it was."""
         manifest = Manifest(FORMAT, tuple(self._parts), self._view)
         if manifest != self._before or not (self._catalog.root / MANIFEST).is_file():
-            write_bytes(self._catalog.root / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+            write_manifest(self._catalog.root, manifest)
         counted = {part.path for part in self._parts}
         for path in sorted(self._catalog.root.rglob("part-*.parquet")):
             if path.relative_to(self._catalog.root).as_posix() not in counted:
@@ -337,9 +270,11 @@ class Transaction:
         """Remove what was written."""
         for path in self._new:
             path.unlink(missing_ok=True)
-            for folder in (path.parent, path.parent.parent, self._catalog.root):
+            for folder in (path.parent, path.parent.parent):
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
+        if not any(self._catalog.root.iterdir()):
+            self._catalog.root.rmdir()
 
     def _append(self, batch: Batch, rows: Rows) -> None:
         folder = Path(f"instrument={batch.instrument}") / f"granularity={batch.granularity.name}"
@@ -365,83 +300,17 @@ class Transaction:
         )
 
 
-def to_table(rows: Rows, granularity: Granularity) -> pa.Table:
-    """Return rows as an Arrow table with UTC nanosecond timestamps."""
-    stamp = pa.timestamp("ns", "UTC")
-    arrays: dict[str, Any] = {
-        "open_time": pa.array(rows.open_ns).cast(stamp),
-        "event_time": pa.array(rows.event_ns).cast(stamp),
-        "sequence": pa.array(rows.sequence),
-        "arrival_time": pa.array(rows.arrival_ns).cast(stamp),
-        "version": pa.array(rows.version),
-    }
-    for index, name in enumerate(price_columns(granularity)):
-        arrays[name] = pa.array(np.ascontiguousarray(rows.values[:, index]))
-    arrays["derived"] = pa.array(rows.derived)
-    arrays["source"] = pa.array(rows.source, pa.string()).dictionary_encode()
-    return pa.table(arrays)
-
-
-def from_table(tables: Sequence[pa.Table], granularity: Granularity) -> Rows:
-    """Return Arrow tables of one granularity as rows, in their order."""
-    names = price_columns(granularity)
-    if not tables:
-        empty = np.empty(0, np.int64)
-        return Rows(
-            empty,
-            empty,
-            empty.astype(np.int32),
-            empty,
-            empty.astype(np.int32),
-            np.empty((0, len(names))),
-            np.empty(0, bool),
-            np.empty(0, object),
-        )
-
-    def column(name: str, dtype: Any) -> NDArray[Any]:
-        chunks = [np.asarray(_plain(table.column(name)).to_numpy(), dtype) for table in tables]
-        return np.concatenate(chunks)
-
-    return Rows(
-        column("open_time", np.int64),
-        column("event_time", np.int64),
-        column("sequence", np.int32),
-        column("arrival_time", np.int64),
-        column("version", np.int32),
-        np.column_stack([column(name, np.float64) for name in names]),
-        column("derived", bool),
-        column("source", object),
-    )
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_timestamp(column.type):
-        return column.cast(pa.int64())
-    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
-
-
-def _sequence(event_ns: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Number the rows of each event time from 0, given sorted times."""
-    if not len(event_ns):
-        return np.empty(0, np.int32)
-    starts = np.r_[0, np.flatnonzero(np.diff(event_ns)) + 1]
-    lengths = np.diff(np.r_[starts, len(event_ns)])
-    return (np.arange(len(event_ns)) - np.repeat(starts, lengths)).astype(np.int32)
-
-
-def _find(
-    known: Rows, event_ns: NDArray[np.int64], sequence: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return where each (event, sequence) is among sorted rows and whether it is there.
-
-    Sequences of one event time have no holes, so the row lies ``sequence`` places after the first of its time.
-    """
-    position = np.searchsorted(known.event_ns, event_ns, side="left") + sequence
-    inside = position < len(known)
-    position = np.where(inside, position, 0)
-    there = inside & (known.event_ns[position] == event_ns) if len(known) else np.zeros(len(event_ns), bool)
-    return position, there
-
-
-def _equal_rows(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return ((left == right) | (np.isnan(left) & np.isnan(right))).all(axis=1)
+@contextmanager
+def _writing(root: Path) -> Generator[None]:
+    """Hold the catalog for writing. The lock is on the folder itself and goes with the process, however it ends."""
+    root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UnavailableError(f"another process is writing to {root}: wait until it is done") from None
+    try:
+        yield
+    finally:
+        os.close(handle)

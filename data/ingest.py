@@ -16,8 +16,9 @@ from core.domain import normalise_name
 from core.errors import BadInputError
 from core.logging import get_logger
 from data.batch import Batch, concatenate
-from data.catalog import Catalog, Transaction, View, Written
+from data.catalog import Catalog, Transaction, Written
 from data.granularity import Granularity, parse_granularity
+from data.manifest import View
 from data.quality.gate import Judged, SeriesGate, SeriesQuality
 from data.quality.quarantine import quarantine_table, write_quarantine
 from data.quality.report import QualityReport, make_report, write_refused, write_report

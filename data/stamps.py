@@ -4,12 +4,16 @@ One reader for the layouts seen in market files: ``20070101 21:00``, ``20170102 
 ``2013-01-01 22:00:00.295000+00:00``, ``20090501 00:00:00.000``, ``2018-10-11T00:00:00.000000000Z``.
 """
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from numpy.typing import NDArray
 
 from data.granularity import DAY, HOUR, MINUTE, SECOND
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 _LAYOUT = (
     r"^\s*\d{4}[-./]?\d{2}[-./]?\d{2}"

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
 from data.batch import Reject
-from data.stamps import parse_stamps
+from data.stamps import parse_stamps, pc
 
 MALFORMED = "malformed"
 _SHOWN = 80  # characters of a bad row that a message repeats

@@ -51,14 +51,14 @@ def missing_price(batch: Batch) -> Mask:
     some = {side: np.isfinite(np.column_stack(_prices(batch, side))).any(axis=1) for side in ("bid", "ask")}
     partial = (some["bid"] & ~whole["bid"]) | (some["ask"] & ~whole["ask"])
     if batch.granularity.is_quote or batch.granularity.is_fixing:
-        return ~(whole["bid"] & whole["ask"])
-    return partial | ~(whole["bid"] | whole["ask"])
+        return np.asarray(~(whole["bid"] & whole["ask"]), bool)
+    return np.asarray(partial | ~(whole["bid"] | whole["ask"]), bool)
 
 
 def non_positive(batch: Batch) -> Mask:
     """Mark rows with a price of zero or less."""
     prices = np.column_stack([column for side in ("bid", "ask") for column in _prices(batch, side)])
-    return (np.where(np.isnan(prices), 1.0, prices) <= 0).any(axis=1)
+    return np.asarray((np.where(np.isnan(prices), 1.0, prices) <= 0).any(axis=1), bool)
 
 
 def crossed(batch: Batch) -> Mask:

@@ -1,8 +1,8 @@
 """Dukascopy ``.bi5``: LZMA streams of big-endian records, below ``<PAIR>/<year>/<month from 00>/<day>/``.
 
 ``HHh_ticks.bi5``: 20-byte records ``u32 ms in the hour, u32 ask, u32 bid, f32 ask volume, f32 bid volume`` (ask first).
-``<SIDE>_candles_{min,hour,day}_1.bi5``: 24-byte records ``u32 seconds, u32 open, close, low, high, f32 volume`` (in this
-order). Prices are integers in points. A file of 0 bytes is the vendor's way to say "no data".
+``<SIDE>_candles_{min,hour,day}_1.bi5``: 24-byte records ``u32 seconds, u32 open, close, low, high, f32 volume`` (in
+this order). Prices are integers in points. A file of 0 bytes is the vendor's way to say "no data".
 """
 
 import lzma

@@ -12,9 +12,12 @@ from core.errors import BadInputError
 
 # ISO 4217 codes that are quoted against each other, and the metals of the broker: a file name such as `bid_ask` is no
 # pair.
-CURRENCIES = frozenset(
-    ["AED", "ARS", "AUD", "BGN", "BRL", "CAD", "CHF", "CLP", "CNH", "CNY", "COP", "CYP", "CZK", "DKK", "EEK", "EGP", "EUR", "GBP", "HKD", "HRK", "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KRW", "LTL", "LVL", "MTL", "MXN", "MYR", "NOK", "NZD", "PEN", "PHP", "PLN", "QAR", "ROL", "RON", "RUB", "SAR", "SEK", "SGD", "SIT", "SKK", "THB", "TRL", "TRY", "TWD", "UAH", "USD", "VND", "XAG", "XAU", "XPD", "XPT", "ZAR"]
+_CODES = (
+    "AED ARS AUD BGN BRL CAD CHF CLP CNH CNY COP CYP CZK DKK EEK EGP EUR GBP HKD HRK HUF IDR ILS INR ISK JPY KRW LTL "
+    "LVL MTL MXN MYR NOK NZD PEN PHP PLN QAR ROL RON RUB SAR SEK SGD SIT SKK THB TRL TRY TWD UAH USD VND XAG XAU XPD "
+    "XPT ZAR"
 )
+CURRENCIES = frozenset(_CODES.split())
 _SIX_LETTERS = re.compile(r"(?<![A-Za-z])([A-Za-z]{3})[_/-]?([A-Za-z]{3})(?![A-Za-z])")
 _LEADING_PAIR = re.compile(r"^([A-Za-z]{6})(?=h\d|m\d|d\d|$)", re.IGNORECASE)
 

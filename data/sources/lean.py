@@ -1,4 +1,4 @@
-"""LEAN quote files: ``<class>/<market>/<resolution>/<symbol>/<YYYYMMDD>_quote.zip`` and ``…/<resolution>/<symbol>.zip``.
+"""LEAN quote files: ``<market>/<resolution>/<symbol>/<YYYYMMDD>_quote.zip`` and ``<market>/<resolution>/<symbol>.zip``.
 
 The clocks are measured against each other, not taken from documentation: OANDA files are in UTC. FXCM files are at a
 fixed UTC−05:00, except hour bars before 2009-09-20, which went through a New York conversion twice and stand five hours
@@ -143,7 +143,7 @@ def _midnight(day: str, path: Path) -> int:
 
 
 def _load(file: _File, timezone: str | None) -> Batch:
-    member, content = read_zip_member(file.path)
+    _, content = read_zip_member(file.path)
     origin = f"{file.path.parent.name}/{file.path.name}"
     if file.granularity.is_quote:
         columns, layout = read_text(content, _TICKS, str(file.path)), QUOTE_COLUMNS

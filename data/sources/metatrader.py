@@ -113,5 +113,5 @@ def _prices(instrument: str, text: TextColumns) -> tuple[dict[str, NDArray[np.fl
     if np.mean(whole.all(axis=1)) > 0.5 and np.median(written) >= 1000:
         scale = 10.0 ** default_instrument(instrument).display_precision
         prices = np.round(written) / scale
-        return {f"bid_{n}": prices[:, i] for i, n in enumerate(OHLC)}, ~whole.all(axis=1), "points"
+        return {f"bid_{n}": prices[:, i] for i, n in enumerate(OHLC)}, np.asarray(~whole.all(axis=1), bool), "points"
     return {f"bid_{n}": written[:, i] for i, n in enumerate(OHLC)}, np.zeros(len(written), bool), "decimals"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from core.clock import from_rfc3339
 from core.domain import BarKind, normalise_name
 from core.errors import BadInputError
+from core.logging import get_logger
 from data.batch import Batch, Reject
 from data.granularity import DAY, Granularity, parse_granularity
 from data.sources.bars import bar_values
@@ -24,6 +25,7 @@ from data.sources.interface import LoadOptions
 from data.tables import MALFORMED
 from data.timezones import wall_clock
 
+_log = get_logger("data")
 _PAIR = re.compile(r"[A-Za-z]{3}[_/]?[A-Za-z]{3}")
 _SIDES = {"bid": "bid", "ask": "ask"}
 _LETTERS = {"open": "o", "high": "h", "low": "l", "close": "c"}
@@ -52,7 +54,13 @@ class OandaSource:
                 raise BadInputError(
                     f"{file} is no v20 candles answer: it has no candles with instrument and granularity"
                 )
-            batches += [_load(answer, instrument, file) for answer, instrument in answers]
+            for answer, instrument in answers:
+                if _PAIR.fullmatch(instrument):
+                    batches.append(_load(answer, instrument, file))
+                elif root.is_file():
+                    raise BadInputError(f"{file} holds candles of {instrument}, which is no currency pair")
+                else:
+                    _log.warning("candles of no currency pair left out", file=str(file), instrument=instrument)
         require_found((batch.instrument for batch in batches), instruments, root, self.name)
         target = None if options.granularity is None else parse_granularity(options.granularity)
         for batch in sorted(batches, key=lambda b: (b.instrument, b.granularity.length_ns, b.origin)):
@@ -90,8 +98,6 @@ def _answers(value: Any, instrument: str | None) -> Iterator[tuple[Mapping[str, 
 
 
 def _load(answer: Mapping[str, Any], written: str, file: Path) -> Batch:
-    if not _PAIR.fullmatch(written):
-        raise BadInputError(f"{file} holds candles of {written}, which is no currency pair")
     instrument = normalise_name(written)
     granularity = parse_granularity(str(answer["granularity"]))
     candles = cast(list[Mapping[str, Any]], answer["candles"])
