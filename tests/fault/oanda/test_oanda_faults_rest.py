@@ -4,13 +4,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
+from urllib.parse import parse_qs
 
 import loopback_v20 as v20
 import pytest
 import pytest_asyncio
 from loopback_v20 import LoopbackV20, answer
 
-from core.clock import LiveClock
+from core.clock import LiveClock, from_rfc3339, to_rfc3339
 from core.domain import OrderFilled, OrderRejected, OrderRequest, RejectReason
 from core.errors import (
     BadInputError,
@@ -230,6 +231,40 @@ async def test_history_longer_than_one_answer_is_paged(server: LoopbackV20, brok
     server.on("GET /idrange", by_id)
     events = await broker.transactions_since(10)
     assert [event.transaction_id for event in events] == list(range(11, 1204))
+
+
+async def test_candles_over_a_long_range_are_paged(server: LoopbackV20, broker: OandaBroker) -> None:
+    start = from_rfc3339("2024-03-04T00:00:00Z")
+    minute = 60 * 10**9
+
+    def serve(wire: v20.Wire, request: v20.Request) -> None:
+        query = {name: values[0] for name, values in parse_qs(request.query).items()}
+        assert (query["granularity"], query["price"]) == ("M1", "BA")
+        low, high = from_rfc3339(query["from"]), from_rfc3339(query["to"])
+        assert (high - low) // minute <= 5000
+        side = {"o": "1.1", "h": "1.3", "l": "1.0", "c": "1.2"}
+        candles = [
+            {
+                "complete": time_ns < start + 8999 * minute,
+                "volume": 3,
+                "time": to_rfc3339(time_ns),
+                "bid": side,
+                "ask": side,
+            }
+            for time_ns in range(low, high + 1, minute)  # the end of a range is sent too, and is in the next page
+        ]
+        wire.reply(200, {"instrument": "EUR_USD", "granularity": "M1", "candles": candles})
+
+    server.on("GET /candles", serve)
+    bars = await broker.candles("EUR_USD", 60, start, start + 9000 * minute)
+    assert [bar.open_time_ns for bar in bars] == [start + index * minute for index in range(8999)]
+    assert bars[0].close_time_ns == start + minute
+    assert (bars[0].bid_open, bars[0].bid_high, bars[0].bid_low, bars[0].bid_close) == (1.1, 1.3, 1.0, 1.2)
+    with pytest.raises(BadInputError, match="choose one of"):
+        await broker.candles("EUR_USD", 7, start, start + minute)
+    server.on("GET /candles", answer({"errorMessage": "Invalid value specified for 'instrument'"}, 400))
+    with pytest.raises(BadInputError):
+        await broker.candles("XXX_YYY", 60, start, start + minute)
 
 
 async def test_slow_question_does_not_delay_an_order_or_the_loop(server: LoopbackV20, broker: OandaBroker) -> None:
