@@ -111,7 +111,10 @@ class _Building(msgspec.Struct):
 
 
 class BarBuilder:
-    """Builds bid and ask OHLC bars over ``[open, close)``; ``tick_volume`` counts the quotes."""
+    """Builds bid and ask OHLC bars over ``[open, close)``.
+
+    ``tick_volume`` counts the quotes; of simulated quotes it is NaN, for their number is nobody's activity (law 8).
+    """
 
     def __init__(self, instruments: dict[str, Instrument], schedule: Schedule, length_ns: int) -> None:
         self._schedule = schedule
@@ -173,7 +176,7 @@ class BarBuilder:
             ask_high=bar.ask_high,
             ask_low=bar.ask_low,
             ask_close=bar.ask_close,
-            tick_volume=float(bar.ticks),
+            tick_volume=_NAN if bar.simulated else float(bar.ticks),
             arrival_ns=bar.arrival_ns,
             kind=BarKind.BAR,
             simulated=bar.simulated,

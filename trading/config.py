@@ -49,7 +49,7 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
     state_path: Path
     lookback: int
     strategy: str
-    volatility_feature: str
+    volatility_feature: str = "volatility_21"
     sizing: SizingParameters = SizingParameters()
     costs: CostParameters = CostParameters()
     risk: RiskParameters = RiskParameters()

@@ -3,7 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-HOPS = ("features", "prediction", "decision", "risk", "journal", "risk_and_journal", "broker", "tick_to_order", "step")
+HOPS: tuple[str, ...] = (
+    "features",
+    "prediction",
+    "decision",
+    "risk",
+    "journal",
+    "risk_and_journal",
+    "broker",
+    "tick_to_order",
+    "step",
+)
 
 
 class LatencyRecorder:

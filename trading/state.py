@@ -1,5 +1,6 @@
 """The state of a session: a fold of its records. The live loop and a recovery go through this one ``apply``."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from core.domain import (
@@ -11,9 +12,10 @@ from core.domain import (
     OrderState,
     Prediction,
 )
+from core.errors import IntegrityError
 from trading import records
 from trading.calendar import trading_day
-from trading.oms.book import OrderBook
+from trading.oms.book import Order, OrderBook
 from trading.oms.positions import Closing, PositionBook
 from trading.risk.limits import RiskState
 
@@ -43,12 +45,14 @@ class SessionState:
     def __init__(self) -> None:
         self.opened = False
         self.closed = False
+        self.config_digest = ""
         self.book = OrderBook()
         self.positions = PositionBook()
         self.balance = Decimal(0)
         self.start_balance = Decimal(0)
         self.stated_balance: Decimal | None = None
         self.caught_up = 0
+        self.start_transaction = 0
         self.seen: set[int] = set()
         self.risk_state = RiskState.ACTIVE
         self.risk_reason = ""
@@ -61,6 +65,7 @@ class SessionState:
         self.submitted_ns: list[int] = []
         self.features_saved: records.FeaturesSaved | None = None
         self.degraded: dict[str, str] = {}
+        self.violations: list[str] = []  # order transitions that must never happen, and did
         self.closings: list[Closing] = []  # of the newest applied fill
 
     def is_new(self, transaction_id: int) -> bool:
@@ -72,6 +77,10 @@ class SessionState:
         """The highest transaction id seen."""
         return max(self.seen, default=self.caught_up)
 
+    def day_changed(self, now_ns: int) -> bool:
+        """Whether a new trading day began since the newest finished step."""
+        return trading_day(now_ns) != self.day
+
     def orders_within_minute(self, now_ns: int) -> int:
         """How many orders went out in the last 60 seconds of the clock."""
         self.submitted_ns = [time for time in self.submitted_ns if time > now_ns - _MINUTE]
@@ -81,7 +90,7 @@ class SessionState:
         """Take one record in.
 
         Raises:
-            IntegrityError: the record asks for an impossible order transition.
+            IntegrityError: one of our own records asks for an impossible order transition.
         """
         match record:
             case records.StepClosed():
@@ -102,7 +111,7 @@ class SessionState:
             case records.OrderUnresolved():
                 self.book.move(record.client_order_id, OrderState.UNKNOWN, record.words)
             case records.OrderNotSent():
-                self.book.move(record.client_order_id, OrderState.REJECTED, record.words)
+                self.book.not_sent(record.client_order_id, record.words)
             case records.OrderResolved():
                 self.book.move(record.client_order_id, record.state, record.words)
             case records.BrokerSaid():
@@ -131,11 +140,12 @@ class SessionState:
 
     def _session_opened(self, record: records.SessionOpened) -> None:
         self.closed = False
+        self.config_digest = record.config_digest
         if self.opened:
             return
         self.opened = True
         self.start_balance = self.balance = record.account.balance
-        self.caught_up = record.account.last_transaction_id
+        self.caught_up = self.start_transaction = record.account.last_transaction_id
         self.equity = self.day_start_equity = self.peak_equity = float(record.account.net_asset_value)
         self.day = trading_day(record.account.time_ns)
         for position in record.positions:
@@ -151,21 +161,29 @@ class SessionState:
         self.equity = record.equity
         self.peak_equity = max(self.peak_equity, record.equity)
 
+    def _order_event(self, change: Callable[[], Order | None]) -> Order | None:
+        """Let the book take an event. An impossible one is remembered, for the money it moved must still be counted."""
+        try:
+            return change()
+        except IntegrityError as error:
+            self.violations.append(error.message)
+            return None
+
     def _broker_event(self, record: records.BrokerSaid) -> None:
         event = record.event
         if event.transaction_id:
             self.seen.add(event.transaction_id)
         match event:
             case OrderAccepted():
-                self.book.accepted(event)
+                self._order_event(lambda: self.book.accepted(event))
             case OrderCancelled():
-                self.book.cancelled(event)
+                self._order_event(lambda: self.book.cancelled(event))
             case OrderRejected():
-                self.book.rejected(event)
+                self._order_event(lambda: self.book.rejected(event))
             case OrderFilled():
                 fill = event.fill
-                order = self.book.filled(event)
-                self.closings = self.positions.apply(fill, order.parent_transaction)
+                order = self._order_event(lambda: self.book.filled(event))
+                self.closings = self.positions.apply(fill, order.parent_transaction if order else 0)
                 self.balance += fill.realised_profit + fill.financing - fill.commission
                 self.stated_balance = fill.account_balance if fill.account_balance is not None else self.stated_balance
             case AccountChanged():

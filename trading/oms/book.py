@@ -15,7 +15,14 @@ from core.domain import (
     OrderType,
     RejectReason,
 )
+from trading.brokers.interface import attached_order_id
 from trading.oms.states import transition
+
+
+def attached_id(parent: str, order_type: OrderType) -> str:
+    """Return the client id of an attached order, or nothing for a type that is never attached."""
+    attached = (OrderType.STOP_LOSS, OrderType.TAKE_PROFIT, OrderType.TRAILING_STOP_LOSS)
+    return attached_order_id(parent, order_type) if order_type in attached else ""
 
 
 class Order(msgspec.Struct):
@@ -33,6 +40,8 @@ class Order(msgspec.Struct):
     reject_reason: RejectReason | None = None
     words: str = ""
     parent_transaction: int = 0  # the fill that an attached stop or target belongs to
+    fill_transaction: int = 0  # the newest fill of this order
+    never_sent: bool = False  # it is certain that the broker has no trace of it
 
 
 class OrderBook:
@@ -71,9 +80,14 @@ class OrderBook:
 
     def find(self, client_order_id: str, broker_order_id: str) -> Order | None:
         """Return the order an event speaks of."""
-        if client_order_id in self.orders:
-            return self.orders[client_order_id]
-        return self.orders.get(self._by_broker_id.get(broker_order_id, ""))
+        order = self.orders.get(client_order_id)
+        if order is None:
+            return self.orders.get(self._by_broker_id.get(broker_order_id, ""))
+        if order.never_sent:
+            # It was given up and turns up after all: the broker's word is the last one.
+            order.never_sent = False
+            order.state = OrderState.UNKNOWN
+        return order
 
     def accepted(self, event: OrderAccepted) -> Order:
         """The broker holds an order: one of ours, or one that it made itself."""
@@ -86,8 +100,7 @@ class OrderBook:
                 order_type=event.order_type,
                 state=OrderState.ACCEPTED,
                 created_ns=event.time_ns,
-                # v20 writes an attached stop right after the fill it protects.
-                parent_transaction=self._last_fill.get(event.instrument, 0),
+                parent_transaction=self._parent_fill(event),
             )
             self.orders[order.key] = order
         else:
@@ -113,8 +126,25 @@ class OrderBook:
             after = transition(order.key, order.state, after)
         order.state = after
         order.words = fill.reason
-        self._last_fill[fill.instrument] = fill.transaction_id
+        order.fill_transaction = self._last_fill[fill.instrument] = fill.transaction_id
         return order
+
+    def _parent_fill(self, event: OrderAccepted) -> int:
+        """Return the fill that an order the broker made belongs to."""
+        parent = self.orders.get(event.client_order_id.rpartition(".")[0])
+        if parent is not None and event.client_order_id == attached_id(parent.key, event.order_type):
+            return parent.fill_transaction
+        # Without an id of ours: the broker writes an attached order right after the fill it protects.
+        return self._last_fill.get(event.instrument, 0)
+
+    def was_sent(self, key: str) -> bool:
+        """Whether an order of this id was sent and may have reached the broker."""
+        order = self.orders.get(key)
+        return order is not None and not order.never_sent
+
+    def not_sent(self, key: str, words: str) -> None:
+        """It is certain that an order is not at the broker."""
+        self.move(key, OrderState.REJECTED, words).never_sent = True
 
     def cancelled(self, event: OrderCancelled) -> Order | None:
         """An order is gone without (further) execution."""
@@ -127,7 +157,7 @@ class OrderBook:
 
     def rejected(self, event: OrderRejected) -> Order | None:
         """The broker did not take an order, or refused to cancel one that stands."""
-        order = self.orders.get(event.client_order_id)
+        order = self.find(event.client_order_id, "")
         if order is None:
             return None
         if order.state is OrderState.PENDING_CANCEL:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-MAXIMUM_LENGTH = 128  # v20 ClientID
+MAXIMUM_LENGTH = 112  # a v20 ClientID has 128; attached orders add a suffix of up to 16
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_.:-]")
 
 

@@ -99,17 +99,21 @@ def decide(
     held: dict[str, float] = {}
     wanted: dict[str, float] = {}
     reasons: dict[str, str] = {}
+    holds: set[str] = set()
     for name in names:
         rate = inputs.rates.get(name.partition("_")[0], 0.0)
         units = inputs.positions.get(name, Decimal(0))
         held[name] = float(units) * rate / inputs.equity if inputs.equity > 0 else 0.0
-        wanted[name], reasons[name] = _raw_target(name, held[name], rate, instruments, inputs, sizing, costs)
+        target, reasons[name] = _raw_target(name, held[name], rate, instruments, inputs, sizing, costs)
+        if target is None:
+            holds.add(name)
+        wanted[name] = held[name] if target is None else target
     fitted, factor = fit_portfolio(wanted, limits)
     decisions: list[Decision] = []
     for name in names:
-        target = fitted[name]
+        target = held[name] if name in holds else fitted[name]
         reason = reasons[name]
-        if factor < 1.0 and target:
+        if factor < 1.0 and target and name not in holds:
             reason += f"; scaled by {factor:.3f} to fit the portfolio limits"
         decisions.append(
             _decision(strategy, name, held[name], target, reason, instruments[name], inputs, sizing, limits)
@@ -125,17 +129,17 @@ def _raw_target(
     inputs: Inputs,
     sizing: SizingParameters,
     costs: Costs,
-) -> tuple[float, str]:
-    """Return the fraction wanted before portfolio limits, and why."""
+) -> tuple[float | None, str]:
+    """Return the fraction wanted before portfolio limits (None: leave the position as it is), and why."""
     quote = inputs.quotes.get(name)
     prediction = inputs.predictions.get(name)
     volatility = inputs.volatilities.get(name, float("nan"))
     if prediction is None:
-        return held, inputs.exits_only.get(name, "no prediction")
+        return None, inputs.exits_only.get(name, "no prediction")
     if quote is None or rate <= 0 or not inputs.equity > 0:
-        return held, "no price"
+        return None, "no price"
     if not volatility > 0:
-        return held, "no volatility"
+        return None, "no volatility"
     cost = round_trip_cost(quote, float(instruments[name].pip), costs)
     target = target_fraction(prediction.probability_short, prediction.probability_long, volatility, cost, sizing)
     reason = "edge" if target else "edge does not pay the cost"

@@ -1,0 +1,142 @@
+"""A feed and a clock in lockstep with a practice broker: the market stands still while the trader thinks.
+
+Two runs see the same quotes at the same market times and so decide and fill the same, however fast the machine is.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from core.clock import from_rfc3339
+from core.domain import Heartbeat, Quote
+from core.errors import UnavailableError
+from core.logging import get_logger
+from trading.brokers.interface import Broker
+
+_log = get_logger("trading")
+
+
+class LockstepClock:
+    """Market time: that of the newest quote or heartbeat.
+
+    ``sleep`` waits by the machine's clock: market time moves only when the trader asks for it, so whoever waits for a
+    broker's reply would wait for ever on it.
+    """
+
+    def __init__(self, start_ns: int = 0) -> None:
+        self._now = start_ns
+
+    def time_ns(self) -> int:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def advance_to(self, time_ns: int) -> None:
+        """Move to ``time_ns``; an earlier time is ignored."""
+        self._now = max(self._now, time_ns)
+
+
+class _Advance(msgspec.Struct):
+    """The reply of the practice broker to a request to move on."""
+
+    time: str
+    ticks: int = 0
+    end: bool = False
+
+
+class LockstepFeed:
+    """Asks the practice broker for the next step and yields its ticks up to the closing heartbeat.
+
+    Args:
+        broker: whose price stream is read.
+        clock: moved along with the stream.
+        instruments: to subscribe to.
+        rest_url: of the practice broker, for ``/admin/clock/advance``.
+        timeout_seconds: real seconds a step's ticks may take before the broker counts as away.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        clock: LockstepClock,
+        instruments: Sequence[str],
+        rest_url: str,
+        timeout_seconds: float = 30.0,
+    ) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._instruments = tuple(instruments)
+        self._url = f"{rest_url.rstrip('/')}/admin/clock/advance"
+        self._timeout = timeout_seconds
+        self._stream: AsyncIterator[Quote | Heartbeat] | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self.ticks = 0
+
+    async def __aenter__(self) -> "LockstepFeed":
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def prime(self) -> list[Quote | Heartbeat]:
+        self._stream = self._broker.quotes(self._instruments)
+        await self._broker.quotes_ready(self._timeout)
+        standing: list[Quote | Heartbeat] = []
+        missing = set(self._instruments)
+        while missing:
+            item = await self._next()
+            standing.append(item)
+            if isinstance(item, Quote):
+                missing.discard(item.instrument)
+        return standing
+
+    async def events(self) -> AsyncIterator[Quote | Heartbeat]:
+        while True:
+            reply = await self._advance()
+            if reply.end and reply.ticks == 0:
+                return
+            step_ns = from_rfc3339(reply.time)
+            while True:
+                item = await self._next()
+                yield item
+                if isinstance(item, Heartbeat) and item.time_ns >= step_ns:
+                    break
+            if reply.end:
+                return
+
+    async def _next(self) -> Quote | Heartbeat:
+        assert self._stream is not None
+        try:
+            item = await asyncio.wait_for(anext(self._stream), self._timeout)
+        except TimeoutError:
+            raise UnavailableError(
+                f"practice broker: no tick in {self._timeout:g} s: is its price stream up?"
+            ) from None
+        except StopAsyncIteration:
+            raise UnavailableError("practice broker: its price stream ended: the connection was closed") from None
+        self._clock.advance_to(item.time_ns)
+        self.ticks += isinstance(item, Quote)
+        return item
+
+    async def _advance(self) -> _Advance:
+        if self._session is None:
+            raise UnavailableError("lockstep feed is not open: use it in an async with block")
+        try:
+            async with self._session.post(self._url, json={}) as reply:
+                body: Any = await reply.read()
+                if reply.status != 200:
+                    raise UnavailableError(f"practice broker: advancing its clock answered {reply.status}")
+                return msgspec.json.decode(body, type=_Advance)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise UnavailableError(f"practice broker does not answer at {self._url}: {error}") from error
+        except msgspec.MsgspecError as error:
+            raise UnavailableError(f"practice broker: reply of its clock cannot be read: {error}") from error

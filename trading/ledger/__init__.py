@@ -1,0 +1,1 @@
+"""The ledger: a projection of session journals into SQL, written exactly once and rebuildable from them."""

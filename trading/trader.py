@@ -1,0 +1,376 @@
+"""Run one trading session: open or recover it, trade, reconcile, sum up."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.clock import Clock, to_rfc3339
+from core.digest import digest_value
+from core.domain import BarKind, Heartbeat, Instrument, Predictor, Quote
+from core.errors import RefusedError, TidegateError
+from core.journal import Journal
+from core.logging import get_logger
+from trading import records
+from trading.bars import BarBuilder, BarSource, FixingSampler
+from trading.brokers.interface import Broker
+from trading.calendar import BarSchedule, FixingSchedule, Schedule
+from trading.config import TraderConfig
+from trading.desk import Desk
+from trading.feeds.interface import Feed
+from trading.latency import LatencyRecorder
+from trading.ledger.thread import LedgerThread
+from trading.loop import TradingLoop
+from trading.metrics import TraderMetrics
+from trading.reconcile import ReconciliationResult, reconcile
+from trading.status import StatusServer
+from trading.steps import StepAssembler
+from trading.summary import CostsPaid, SessionSummary, SummaryCollector, read_state, write_summary
+from trading.window import FeatureWindow
+
+_log = get_logger("trading")
+JOURNAL = "journal"
+SUMMARY = "summary.json"
+LIVE_FEATURES = "live_features.npz"
+
+
+async def run_trader(
+    config: TraderConfig,
+    broker: Broker,
+    predictor: Predictor,
+    clock: Clock,
+    feed: Feed,
+    database_url: str | None = None,
+    handle_signals: bool = True,
+    started: Callable[[TradingLoop, StatusServer | None], None] | None = None,
+) -> SessionSummary:
+    """Trade a session until the feed ends, SIGTERM or SIGINT comes, and return its summary.
+
+    The broker must be connected and is left open. An existing journal in the session's directory is recovered: orders
+    with unknown outcome are settled with the broker, positions and features are rebuilt, and trading goes on.
+
+    Args:
+        config: the session.
+        broker: one account, connected.
+        predictor: who answers; without an answer no new risk is taken.
+        clock: of the session; the feed's clock in lockstep.
+        feed: quotes and heartbeats.
+        database_url: of the ledger; None keeps the journal only and takes no lease.
+        handle_signals: whether SIGTERM and SIGINT end the session cleanly.
+        started: called once with the loop and the status server when trading is about to begin.
+
+    Returns:
+        The summary of the whole session, restarts included; also written to ``summary.json``.
+
+    Raises:
+        RefusedError: another trader holds the account or writes this journal, or the session is for other settings.
+        UnavailableError: broker, feed, disk or (on a new session) the database does not answer.
+        IntegrityError: the journal is damaged.
+        BadInputError: feature state or instruments do not fit.
+    """
+    config.check()
+    journal_directory = config.session_directory / JOURNAL
+    with Journal(journal_directory) as journal:
+        trader = _Trader(config, broker, predictor, clock, feed, journal, journal_directory)
+        return await trader.run(database_url, handle_signals, started)
+
+
+class _Trader:
+    """The parts of one run, wired."""
+
+    def __init__(
+        self,
+        config: TraderConfig,
+        broker: Broker,
+        predictor: Predictor,
+        clock: Clock,
+        feed: Feed,
+        journal: Journal,
+        journal_directory: Path,
+    ) -> None:
+        self.config = config
+        self.broker = broker
+        self.predictor = predictor
+        self.clock = clock
+        self.feed = feed
+        self.journal = journal
+        self.journal_directory = journal_directory
+        self.collector = SummaryCollector(config.account_currency)
+        self.metrics = TraderMetrics()
+        self.latency = LatencyRecorder()
+        self.ledger: LedgerThread | None = None
+        self.lease_lost = False
+        self.loop: TradingLoop | None = None
+        self.desk: Desk | None = None
+
+    async def run(
+        self,
+        database_url: str | None,
+        handle_signals: bool,
+        started: Callable[[TradingLoop, StatusServer | None], None] | None,
+    ) -> SessionSummary:
+        state, steps = read_state(self.journal_directory, self.collector)
+        resuming = state.opened
+        if resuming and state.config_digest != self.config.digest():
+            raise RefusedError(
+                f"session {self.config.session_id} was begun with other settings: name a new session, or restore them"
+            )
+        window = FeatureWindow(self.config, state.features_saved)
+        window.replay(steps)
+        instruments = await self._instruments()
+        token = await self._open_ledger(database_url, resuming)
+        self.desk = desk = Desk(
+            self.broker,
+            self.journal,
+            self.clock,
+            state,
+            instruments,
+            self.config.risk,
+            self.config.account_currency,
+            self.latency,
+            self.metrics,
+        )
+        desk.observers.append(lambda record, _: self.collector.observe(record, state))
+        status: StatusServer | None = None
+        try:
+            standing = await self.feed.prime()  # first of all: it sets the clock of a lockstep session
+            await self._open_session(desk, resuming, token)
+            if self.ledger is not None:
+                self.ledger.start()
+            assembler = self._assembler(instruments)
+            newest = max(window.newest_ns, state.step.time_ns if state.step is not None else 0)
+            if newest:
+                assembler.start_after(newest)
+            self.loop = loop = TradingLoop(
+                self.config,
+                self.clock,
+                self.feed,
+                desk,
+                self.predictor,
+                window,
+                assembler,
+                self.latency,
+                self.metrics,
+            )
+            if self.config.status_port is not None:
+                status = StatusServer(self.config.status_port, self._describe, self.metrics)
+                await status.start()
+            if started is not None:
+                started(loop, status)
+            ended = await self._trade(loop, standing, handle_signals)
+            result = await self._final_reconciliation(desk)
+            desk.commit(records.SessionClosed(ended))
+            window.save_parity(self.config.session_directory / LIVE_FEATURES)
+            complete = await asyncio.to_thread(self.ledger.close) if self.ledger is not None else None
+            self.ledger = None
+            summary = self._summary(desk, ended, result, complete)
+            write_summary(self.config.session_directory / SUMMARY, summary)
+            return summary
+        finally:
+            if status is not None:
+                await status.close()
+            if self.ledger is not None:
+                await asyncio.to_thread(self.ledger.close, 5.0)
+
+    async def _instruments(self) -> dict[str, Instrument]:
+        offered = await self.broker.instruments()
+        missing = [name for name in self.config.instruments if name not in offered]
+        if missing:
+            raise RefusedError(f"broker {self.broker.name} does not offer {', '.join(missing)}: trade others")
+        return {name: offered[name] for name in self.config.instruments}
+
+    async def _open_ledger(self, database_url: str | None, resuming: bool) -> int:
+        if database_url is None:
+            return 0
+        running = asyncio.get_running_loop()
+        self.ledger = LedgerThread(
+            database_url,
+            self.journal,
+            self.journal_directory,
+            self.config.session_id,
+            self.config.account_key,
+            f"{socket.gethostname()}:{self.config.session_directory.absolute()}",
+            lambda available, words: _call_soon(running, lambda: self._database_changed(available, words)),
+            lambda: _call_soon(running, self._stop_for_lease),
+        )
+        try:
+            return await asyncio.to_thread(self.ledger.take_lease, resuming)
+        except BaseException:
+            self.ledger = None
+            raise
+
+    async def _open_session(self, desk: Desk, resuming: bool, token: int) -> None:
+        account = await self.broker.account()
+        positions = await self.broker.positions()
+        digest = self.config.digest()
+        if account.currency != self.config.account_currency:
+            raise RefusedError(f"account is in {account.currency}, the session in {self.config.account_currency}")
+        desk.commit(
+            records.SessionOpened(
+                session_id=self.config.session_id,
+                config_digest=digest,
+                strategy=self.config.strategy,
+                broker=self.broker.name,
+                account_key=self.config.account_key,
+                instruments=self.config.instruments,
+                account=account,
+                positions=tuple(positions[name] for name in sorted(positions)),
+                resumed=resuming,
+                simulated=self.config.simulated,
+                fencing_token=token,
+            )
+        )
+        if self.journal.repaired is not None:
+            repaired = self.journal.repaired
+            _log.warning("journal had a torn end", bytes_cut=repaired.bytes_cut, kept_as=repaired.kept_as)
+        if resuming:
+            result = await reconcile(self.broker, desk, self.clock)
+            _log.info("session recovered", reconciled=result.reconciled, steps=desk.state.steps)
+
+    def _assembler(self, instruments: dict[str, Instrument]) -> StepAssembler:
+        config = self.config
+        if config.market is BarKind.FIXING:
+            schedule: Schedule = FixingSchedule(config.fixing_time, config.fixing_zone)
+            oldest = round(config.risk.stale_price_seconds * 1e9)
+            source: BarSource = FixingSampler(instruments, schedule, oldest)
+        else:
+            bars = BarSchedule(config.bar_seconds)
+            schedule, source = bars, BarBuilder(instruments, bars, bars.length_ns)
+        return StepAssembler(config.instruments, source, schedule, config.step_timeout_seconds)
+
+    async def _trade(self, loop: TradingLoop, standing: list[Quote | Heartbeat], handle_signals: bool) -> str:
+        running = asyncio.get_running_loop()
+        if handle_signals:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                running.add_signal_handler(number, loop.stop)
+        follower = asyncio.create_task(self._follow_events()) if self.config.follow_events else None
+        try:
+            ended = await loop.run(standing)
+        finally:
+            if handle_signals:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    running.remove_signal_handler(number)
+            if follower is not None:
+                follower.cancel()
+                await asyncio.gather(follower, return_exceptions=True)
+        if self.lease_lost:
+            raise RefusedError(f"account {self.config.account_key} was taken by another trader: this one stopped")
+        return ended
+
+    async def _follow_events(self) -> None:
+        """Take the broker's events as they come, in the loop's own thread."""
+        assert self.desk is not None
+        async for event in self.broker.events(self.desk.state.caught_up):
+            self.desk.take(event, "stream")
+
+    async def _final_reconciliation(self, desk: Desk) -> ReconciliationResult | None:
+        try:
+            return await reconcile(self.broker, desk, self.clock)
+        except TidegateError as error:
+            _log.error("no final reconciliation", words=error.message)
+            return None
+
+    def _database_changed(self, available: bool, words: str) -> None:
+        if self.desk is not None:
+            now = self.clock.time_ns()
+            self.desk.commit(records.Degraded(now, "database", words or "back", over=available))
+            self.metrics.degraded.labels("database").set(0 if available else 1)
+            _log.warning("database", available=available, words=words)
+
+    def _stop_for_lease(self) -> None:
+        self.lease_lost = True
+        if self.loop is not None:
+            self.loop.stop()
+
+    def _describe(self) -> dict[str, Any]:
+        assert self.desk is not None
+        state = self.desk.state
+        held = state.positions.held()
+        lag = self.journal.last_sequence - self.ledger.watermark if self.ledger is not None else None
+        if lag is not None:
+            self.metrics.ledger_lag.set(lag)
+        return {
+            "healthy": not self.lease_lost,
+            "session_id": self.config.session_id,
+            "strategy": self.config.strategy,
+            "broker": self.broker.name,
+            "simulated": self.collector.simulated,
+            "state": state.risk_state.value,
+            "state_reason": state.risk_reason,
+            "degraded": dict(state.degraded),
+            "processed_through": to_rfc3339(self.collector.steps[-1]) if self.collector.steps else None,
+            "clock": to_rfc3339(self.clock.time_ns()),
+            "steps": state.steps,
+            "equity": state.equity,
+            "balance": str(state.balance),
+            "positions": {name: str(units) for name, units in held.items()},
+            "open_orders": len(state.book.open()),
+            "orders": len(self.collector.orders),
+            "fills": self.collector.fills,
+            "rejects": self.collector.rejects,
+            "last_transaction_id": state.newest_transaction,
+            "journal_sequence": self.journal.last_sequence,
+            "ledger_lag_entries": lag,
+            "latencies": self.latency.summary(),
+        }
+
+    def _summary(
+        self, desk: Desk, ended: str, result: ReconciliationResult | None, ledger_complete: bool | None
+    ) -> SessionSummary:
+        collected, state = self.collector, desk.state
+        rates = desk.rates()
+        unrealised = desk.unrealised(rates)
+        return SessionSummary(
+            session_id=self.config.session_id,
+            strategy=self.config.strategy,
+            broker=self.broker.name,
+            simulated=collected.simulated,
+            ended=ended,
+            starts=collected.starts,
+            account_currency=self.config.account_currency,
+            first_step_ns=collected.steps[0] if collected.steps else 0,
+            last_step_ns=collected.steps[-1] if collected.steps else 0,
+            steps=len(collected.steps),
+            decisions=len(collected.decisions),
+            predictions=dict(sorted(collected.predictions.items())),
+            model_digests=sorted(collected.model_digests),
+            orders=len(collected.orders),
+            fills=collected.fills,
+            stops_filled=collected.stops_filled,
+            orders_not_sent=collected.not_sent,
+            rejects=dict(sorted(collected.rejects.items())),
+            costs=CostsPaid(
+                spread=float(collected.spread),
+                commission=float(collected.commission),
+                financing=float(collected.financing),
+                slippage=round(collected.slippage, 4),
+            ),
+            start_balance=float(state.start_balance),
+            balance=float(state.balance),
+            equity=round(float(state.balance) + unrealised, 4),
+            profit_realised=float(state.balance - state.start_balance),
+            profit_unrealised=round(unrealised, 4),
+            maximum_drawdown=collected.maximum_drawdown(),
+            hit_rate=collected.hit_rate(),
+            trades=collected.trades,
+            equity_curve=collected.equity_curve,
+            latencies=self.latency.summary(),
+            reconciliation=result,
+            degraded=dict(sorted(collected.degraded.items())),
+            differences=collected.differences,
+            risk_state=state.risk_state.value,
+            live_features_path=str(self.config.session_directory / LIVE_FEATURES),
+            journal_path=str(self.journal_directory),
+            journal_entries=self.journal.last_sequence,
+            ledger_complete=ledger_complete,
+            order_digest=digest_value(collected.orders),
+        )
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(function)
+    except RuntimeError:
+        _log.info("the trader's event loop is closed: a message of the ledger thread is dropped")

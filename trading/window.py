@@ -1,0 +1,127 @@
+"""The live features of a session: updated once a step, saved now and then, rebuilt after a restart."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.domain import INPUT_COLUMNS
+from core.errors import BadInputError, IntegrityError
+from features.live import LiveFeatures
+from features.sets import feature_set
+from trading import records
+from trading.config import TraderConfig
+from trading.desk import Desk
+
+
+class FeatureWindow:
+    """Wraps the live driver of the one feature kernel (law 1); the loop asks it for windows and volatilities."""
+
+    def __init__(self, config: TraderConfig, snapshot: records.FeaturesSaved | None) -> None:
+        """Restore the kernel's state from the newest snapshot, else from the state the features stage wrote.
+
+        Raises:
+            BadInputError: there is no such state, or the feature set has no volatility column of the configured name.
+            IntegrityError: the state belongs to other features or instruments.
+        """
+        chosen = feature_set(config.feature_set)
+        if config.volatility_feature not in chosen.columns:
+            raise BadInputError(
+                f"feature set {config.feature_set!r} has no column {config.volatility_feature!r} to size positions with"
+            )
+        self._directory = config.session_directory
+        path = self._directory / snapshot.file if snapshot is not None else config.state_path
+        self._live = LiveFeatures.restore(path, config.lookback, chosen, config.instruments)
+        self.digest = chosen.digest
+        self.columns = tuple(chosen.columns)
+        self._instruments = config.instruments
+        self._volatility = self.columns.index(config.volatility_feature)
+        self._every = config.snapshot_steps
+        self._last_rows: NDArray[np.float64] | None = None
+        self._values: NDArray[np.float64] | None = None
+        self._times: list[int] = []
+        self._kept: list[NDArray[np.float64]] = []
+        self._since_snapshot = 0
+
+    @property
+    def newest_ns(self) -> int:
+        """Time of the newest step taken in; 0 before the first."""
+        return max(self._live.time_ns, 0)
+
+    def replay(self, steps: Iterable[records.StepClosed]) -> None:
+        """Take in the steps of the journal that are newer than the restored state."""
+        for step in steps:
+            if step.time_ns > self.newest_ns:
+                rows = np.frombuffer(step.rows, np.float64).reshape(len(self._instruments), len(INPUT_COLUMNS))
+                self.update(step.time_ns, rows)
+
+    def update(self, time_ns: int, rows: NDArray[np.float64]) -> None:
+        """Run the kernel once: rows float64 [N, 9] in the order of the session's instruments."""
+        values = self._live.update(time_ns, rows)
+        self._values = values
+        self._last_rows = rows
+        self._times.append(time_ns)
+        self._kept.append(values.copy())
+        self._since_snapshot += 1
+
+    def windows(self) -> NDArray[np.float32]:
+        """The last ``lookback`` feature rows, float32 [N, L, F], oldest first."""
+        return self._live.windows()
+
+    def missing(self) -> tuple[str, ...]:
+        """Instruments without a bar at the newest step."""
+        if self._last_rows is None:
+            return self._instruments
+        rows = self._last_rows
+        return tuple(name for index, name in enumerate(self._instruments) if bool(np.isnan(rows[index]).all()))
+
+    def volatilities(self) -> dict[str, float]:
+        """Volatility of a one-step log return by instrument; NaN where it is not known yet."""
+        if self._values is None:
+            return {}
+        column = self._values[:, self._volatility]
+        return {name: float(value) for name, value in zip(self._instruments, column, strict=True)}
+
+    def snapshot_if_due(self, desk: Desk, time_ns: int) -> None:
+        """Save the state every so many steps, so that a restart replays few of them."""
+        if self._since_snapshot < self._every:
+            return
+        name = f"features-{time_ns}.npz"
+        self._live.save(self._directory / name)
+        self._write_rows(self._directory / f"rows-{time_ns}.npz")
+        desk.commit(records.FeaturesSaved(time_ns, name))
+        self._times.clear()
+        self._kept.clear()
+        self._since_snapshot = 0
+        for old in self._directory.glob("features-*.npz"):
+            if old.name != name:
+                old.unlink()
+
+    def save_parity(self, path: Path) -> None:
+        """Write every live feature row of the session for the comparison with the batch driver.
+
+        The file holds ``time_ns`` int64 [T], ``values`` float64 [T, N, F], ``instruments``, ``columns``, ``digest``.
+        """
+        parts = [np.load(part) for part in sorted(self._directory.glob("rows-*.npz"))]
+        shape = (0, len(self._instruments), len(self.columns))
+        times = [part["time_ns"] for part in parts] + [np.array(self._times, np.int64)]
+        values = [part["values"] for part in parts]
+        values.append(np.stack(self._kept) if self._kept else np.empty(shape))
+        self._write(path, np.concatenate(times), np.concatenate(values))
+
+    def _write_rows(self, path: Path) -> None:
+        self._write(path, np.array(self._times, np.int64), np.stack(self._kept))
+
+    def _write(self, path: Path, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        if np.any(np.diff(times) <= 0):
+            raise IntegrityError("live feature rows are not in the order of time: rebuild the session's features")
+        with path.open("wb") as stream:
+            np.savez(
+                stream,
+                time_ns=times,
+                values=values,
+                instruments=np.array(self._instruments),
+                columns=np.array(self.columns),
+                digest=np.array(self.digest),
+            )
