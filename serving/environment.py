@@ -3,30 +3,50 @@
 Ray reads these variables once, when it is imported; so they are set first, by ``serving.server``.
 """
 
+import contextlib
 import os
 import secrets
 import shlex
+import shutil
 import socket
 import sys
 import tempfile
 from pathlib import Path
 
-from core.errors import UnavailableError
+import psutil
 
-# Ray appends up to 85 characters ("/ha/<56 of node id>/admin.sock.<pid>.tmp") and a unix socket path ends at 107.
-_LONGEST_FOLDER = 107 - 85
+from core.errors import UnavailableError
+from core.files import write_bytes
+
+# HAProxy's socket is <folder>/ha/<56 of a node id>/admin.sock.<pid>.tmp and a unix socket path ends at 107 characters:
+# a state directory is nearly always too long for it.
+_PARENT = Path("/tmp")
+_OWNER_FILE = "owner"
+_random = secrets.SystemRandom()
 
 # Dies with the Ray actor that started it, so that no HAProxy outlives a killed Ray and goes on holding the port.
 _DIE_WITH_PARENT = "import ctypes,os,sys;ctypes.CDLL(None).prctl(1,9,0,0,0);os.execv(sys.argv[1],sys.argv[1:])"
 
 
-def make_folder(state: Path) -> Path:
-    """Return a new private folder for Ray: under ``<state>/ray`` where the path is short enough, else under /tmp."""
-    parent = state / "ray"
-    if len(str(parent)) + 12 > _LONGEST_FOLDER:
-        parent = Path("/tmp")
-    parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="tg-", dir=parent))
+def make_folder() -> Path:
+    """Return a new private folder for Ray, and remove those whose owners were killed."""
+    for owner in _PARENT.glob(f"tg-*/{_OWNER_FILE}"):
+        with contextlib.suppress(OSError, ValueError):
+            if owner.stat().st_uid == os.getuid() and not _alive(owner.read_text()):
+                shutil.rmtree(owner.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="tg-", dir=_PARENT))
+    process = psutil.Process()
+    write_bytes(folder / _OWNER_FILE, f"{process.pid} {process.create_time()}".encode())
+    return folder
+
+
+def _alive(owner: str) -> bool:
+    """Whether the process still runs; with its creation time, a pid names one process for ever."""
+    pid, created = owner.split()
+    try:
+        return psutil.Process(int(pid)).create_time() == float(created)
+    except psutil.Error:
+        return False
 
 
 def check_port(host: str, port: int) -> int:
@@ -35,23 +55,42 @@ def check_port(host: str, port: int) -> int:
     Raises:
         UnavailableError: somebody listens there, or the host is not of this machine.
     """
+    if port == 0:
+        return free_ports(1, host)[0]
     try:
-        with socket.create_server((host, port), reuse_port=False) as listener:
-            return int(listener.getsockname()[1])
+        with socket.create_server((host, port)):
+            return port
     except OSError as error:
         raise UnavailableError(
             f"cannot serve on {host}:{port}: {error.strerror}; stop what listens there or set TIDEGATE_SERVING__PORT"
         ) from None
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ``count`` different TCP ports that are free now."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(listener.getsockname()[1]) for listener in listeners]
-    finally:
-        for listener in listeners:
-            listener.close()
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Return ``count`` different TCP ports that are free now and that the kernel hands to nobody else.
+
+    Ports of the kernel's own choice do not do: Ray's processes take many of those in the seconds until ours is bound.
+
+    Raises:
+        UnavailableError: there are none.
+    """
+    found: set[int] = set()
+    for _ in range(200 * count):
+        port = _random.randrange(*_unmanaged_ports())
+        with contextlib.suppress(OSError), socket.create_server((host, port)):
+            found.add(port)
+        if len(found) == count:
+            return sorted(found)
+    raise UnavailableError(f"no {count} free ports on {host}; stop some servers")
+
+
+def _unmanaged_ports() -> tuple[int, int]:
+    """A range of ports outside the kernel's ephemeral one, end exclusive."""
+    low, high = 32_768, 60_999
+    with contextlib.suppress(OSError, ValueError):
+        low, high = (int(n) for n in Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    below, above = (10_240, low), (high + 1, 65_536)
+    return max(below, above, key=lambda ports: ports[1] - ports[0])
 
 
 def ray_environment(folder: Path) -> dict[str, str]:

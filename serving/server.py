@@ -11,17 +11,18 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
 from core import stage
-from core.errors import UnavailableError
+from core.errors import ExitCode, UnavailableError
 from core.files import write_json
 from core.logging import get_logger
 from core.settings import Settings, get_settings
@@ -40,6 +41,7 @@ class InferenceServer:
         self._settings = settings
         self._folder: Path | None = None
         self.url = ""
+        self.ready = False
 
     def start(self) -> None:
         """Start everything and return when the application answers; ``url`` is then set.
@@ -49,7 +51,7 @@ class InferenceServer:
         """
         serving = self._settings.serving
         port = check_port(serving.host, serving.port)
-        self._folder = make_folder(self._settings.state)
+        self._folder = make_folder()
         write_haproxy_launcher(self._folder)
         os.environ.update(ray_environment(self._folder))
         if sys.platform == "linux":
@@ -73,9 +75,7 @@ class InferenceServer:
             log_to_driver=False,
             configure_logging=False,
             _temp_dir=str(self._folder / "r"),
-            _node_ip_address="127.0.0.1",
         )
-        _on_stop_signals(_request_stop)  # Ray put a handler of its own in place
         _log.info("ray started", seconds=round(time.perf_counter() - started, 1), folder=str(self._folder))
         quiet: dict[str, Any] = {"enable_access_log": False}
         serve.start(http_options={"host": serving.host, "port": port}, logging_config=quiet)
@@ -89,6 +89,7 @@ class InferenceServer:
         host = "127.0.0.1" if serving.host in ("", "0.0.0.0", "::") else serving.host
         self.url = f"http://{host}:{port}"
         self._await_answer()
+        self.ready = True
         _log.info("serving", url=self.url, seconds=round(time.perf_counter() - started, 1))
 
     def _await_answer(self) -> None:
@@ -108,7 +109,10 @@ class InferenceServer:
         raise UnavailableError(f"the inference service does not answer at {self.url}; its logs are in {self._folder}")
 
     def stop(self) -> None:
-        """End every process this one started, HAProxy first and gently, and remove the folder."""
+        """End every process this one started, HAProxy first and gently.
+
+        The folder is removed if the service ever answered; else Ray's logs stay there until the next start.
+        """
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if process.name() == "haproxy":
@@ -120,46 +124,75 @@ class InferenceServer:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             psutil.wait_procs(children, timeout=0.5)
-        if self._folder is not None:
+        if self._folder is not None and self.ready:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class _StopRequest(BaseException):
-    """SIGTERM or SIGINT came. Not an ``Exception``: nothing on the way may take it for a failure of its own."""
+def _on_stop_signal(stop: Callable[[], None]) -> None:
+    """Call ``stop`` in a thread of its own on SIGTERM or SIGINT.
 
-
-def _request_stop(*_: object) -> None:
-    raise _StopRequest
-
-
-def _on_stop_signals(action: Callable[..., object] | signal.Handlers) -> None:
+    A Python handler runs only when the main thread comes back from Ray's C++ code, which may take a minute, and Ray
+    puts handlers of its own in place. The interpreter's wake-up pipe is written to at once and whoever handles.
+    """
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, action)
+        signal.signal(number, lambda *_: None)
+
+    def wait() -> None:
+        while os.read(read_end, 1)[0] not in (signal.SIGTERM, signal.SIGINT):
+            pass
+        stop()
+
+    threading.Thread(target=wait, name="stop-signal", daemon=True).start()
 
 
-def serve_until_stopped(settings: Settings, ready_file: Path | None) -> None:
-    """Run the service until SIGTERM or SIGINT; ``ready_file`` holds ``{"url": …, "pid": …}`` while it answers.
+def serve_until_stopped(settings: Settings, ready_file: Path | None) -> NoReturn:
+    """Run the service until SIGTERM or SIGINT ends this process with code 0.
+
+    ``ready_file`` holds ``{"url": …, "pid": …}`` while the service answers.
 
     Raises:
-        UnavailableError: it could not start.
+        UnavailableError: it could not start; nothing is left running.
     """
     server = InferenceServer(settings)
+    ending = threading.Lock()
+
+    def clean_up() -> None:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+        server.stop()
+
+    def stop() -> None:
+        ending.acquire()
+        _log.info("stopping")
+        clean_up()
+        _exit_now(ExitCode.OK)
+
+    _on_stop_signal(stop)
     try:
-        _on_stop_signals(_request_stop)
         server.start()
         if ready_file is not None:
             write_json(ready_file, {"url": server.url, "pid": os.getpid()})
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()
-        while True:
-            signal.pause()
-    except _StopRequest:
-        _log.info("stopping")
-    finally:
-        _on_stop_signals(signal.SIG_IGN)
-        if ready_file is not None:
-            ready_file.unlink(missing_ok=True)
-        server.stop()
+        threading.Event().wait()
+        raise AssertionError("nobody sets that event")
+    except BaseException as error:
+        # The start may also fail because the other thread has just ended Ray under it; that thread exits then.
+        ending.acquire()
+        clean_up()
+        if isinstance(error, SystemExit):  # Ray's own handler of SIGTERM was quicker
+            _exit_now(ExitCode.OK)
+        raise
+
+
+def _exit_now(code: int) -> NoReturn:
+    """End without Ray's exit handlers, which would try to talk to processes that are gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main() -> None:
@@ -174,7 +207,4 @@ if __name__ == "__main__":
     try:
         stage.run(main, "serve")
     except SystemExit as end:
-        # Ray's exit handlers would try to talk to processes that are gone.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(int(end.code or 0))
+        _exit_now(int(end.code or 0))
