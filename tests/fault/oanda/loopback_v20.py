@@ -171,6 +171,8 @@ def account(currency: str = "USD", last: int = 10) -> dict[str, Any]:
             "marginAvailable": "100000.0000",
             "lastTransactionID": str(last),
             "hedgingEnabled": False,
+            "openPositionCount": 0,
+            "pendingOrderCount": 0,
         },
         "lastTransactionID": str(last),
     }

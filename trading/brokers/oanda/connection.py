@@ -103,7 +103,7 @@ class Connection:
 def entries(body: dict[str, Any], key: str) -> list[dict[str, Any]]:
     """Return the list under ``key`` of a reply."""
     found = body.get(key)
-    if not isinstance(found, list):
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in cast(list[object], found)):
         raise UnavailableError(f"the broker's answer has no list of {key}; try again")
     return cast(list[dict[str, Any]], found)
 

@@ -74,7 +74,9 @@ class TransactionHistory:
 
     def _page(self, reply: Reply) -> dict[int, BrokerEvent]:
         transactions = reply.body.get("transactions")
-        if not isinstance(transactions, list):
+        if not isinstance(transactions, list) or not all(
+            isinstance(entry, dict) for entry in cast(list[object], transactions)
+        ):
             raise UnavailableError("transactions: the broker's answer has no list; try again")
         events: dict[int, BrokerEvent] = {}
         # By id, so that a fill is read before the stops of the trade it opened.

@@ -5,6 +5,7 @@ was never sent from one whose reply was lost.
 """
 
 import os
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -60,6 +61,21 @@ class Reply:
         return clean(text)[:200]
 
 
+class _KeepAliveAdapter(HTTPAdapter):
+    """Connections that probe an idle peer, so that a firewall that forgot one is found out before an order is sent."""
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        """Build the pool with TCP keep-alive."""
+        socket_options = [
+            (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+        ]
+        super().init_poolmanager(connections, maxsize, block, socket_options=socket_options, **options)
+
+
 def new_api(environment: str, token: str, timeout_seconds: float) -> API:
     """Build a library client of its own connection pool (one connection: a client belongs to one thread)."""
     api = API(
@@ -74,7 +90,7 @@ def new_api(environment: str, token: str, timeout_seconds: float) -> API:
     session.trust_env = False
     session.proxies = get_environ_proxies(rest_host(environment))
     session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-    adapter = HTTPAdapter(pool_connections=2, pool_maxsize=1, max_retries=0)
+    adapter = _KeepAliveAdapter(pool_connections=2, pool_maxsize=1, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return api

@@ -6,6 +6,7 @@ The library's own generator is not used for the lines: it reads in pieces of 60 
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ import msgspec
 import requests
 from urllib3.exceptions import HTTPError
 
-from core.errors import ConfigurationError, TidegateError, UnavailableError
+from core.errors import ConfigurationError, IntegrityError, TidegateError, UnavailableError
 from core.logging import get_logger
 from trading.brokers.oanda.environment import stream_host
 from trading.brokers.oanda.pacing import backoff_seconds
@@ -104,8 +105,15 @@ class LineStream:
         while not self._stop.is_set():
             started = time.monotonic()
             before = self.health.connections
-            problem = self._once()
-            self.health.connected = False
+            try:
+                problem = self._once()
+            except Exception as error:  # a mistake in this program: readers must not wait for ever
+                place = traceback.extract_tb(error.__traceback__)[-1]  # no traceback: its locals hold the token
+                self._log.error("stream thread failed", kind=type(error).__name__, at=f"{place.filename}:{place.lineno}")
+                self._ended(IntegrityError(f"{self._name} stream: it failed ({type(error).__name__}); restart"))
+                return
+            finally:
+                self.health.connected = False
             if self._stop.is_set():
                 return
             ever_connected = ever_connected or self.health.connections > before

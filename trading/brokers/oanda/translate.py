@@ -173,8 +173,8 @@ def account_state(summary: Json, time_ns: int) -> AccountState:
         last_transaction_id=_identifier(summary, "lastTransactionID"),
         time_ns=time_ns,
         hedging_enabled=bool(summary.get("hedgingEnabled", False)),
-        open_position_count=int(summary.get("openPositionCount", 0)),
-        open_order_count=int(summary.get("pendingOrderCount", 0)),
+        open_position_count=_whole(summary, "openPositionCount"),
+        open_order_count=_whole(summary, "pendingOrderCount"),
     )
 
 
@@ -194,7 +194,7 @@ def instrument_of(payload: Json) -> Instrument:
 
 def position_of(payload: Json) -> Position:
     """Read one position. Where a hedging account holds both sides, the net and the price of the larger side."""
-    long, short = cast(Json, payload["long"]), cast(Json, payload["short"])
+    long, short = _object(payload, "long"), _object(payload, "short")
     bought, sold = _decimal(long, "units"), _decimal(short, "units")
     side = long if bought >= -sold else short
     return Position(
@@ -230,6 +230,13 @@ def _text(payload: Json, key: str) -> str:
     if not isinstance(value, str) or not value:
         raise BadInputError(f"the broker's {payload.get('type', 'payload')} has no readable {key}: not used")
     return value
+
+
+def _object(payload: Json, key: str) -> Json:
+    value = payload.get(key)
+    if not isinstance(value, Mapping):
+        raise BadInputError(f"the broker's payload has no {key}: not used")
+    return cast(Json, value)
 
 
 def _whole(payload: Json, key: str) -> int:
