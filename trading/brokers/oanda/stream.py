@@ -109,7 +109,8 @@ class LineStream:
                 problem = self._once()
             except Exception as error:  # a mistake in this program: readers must not wait for ever
                 place = traceback.extract_tb(error.__traceback__)[-1]  # no traceback: its locals hold the token
-                self._log.error("stream thread failed", kind=type(error).__name__, at=f"{place.filename}:{place.lineno}")
+                where = f"{place.filename}:{place.lineno}"
+                self._log.error("stream thread failed", kind=type(error).__name__, at=where)
                 self._ended(IntegrityError(f"{self._name} stream: it failed ({type(error).__name__}); restart"))
                 return
             finally:
