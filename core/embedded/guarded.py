@@ -192,7 +192,7 @@ def end_marked(token: str, grace_seconds: float = 5.0, also: Sequence[tuple[int,
 
     def alive() -> dict[int, int]:
         found = {pid: start for pid, start in also if pid and guardian.process_start(pid) == start}
-        for pid in guardian.marked(token):
+        for pid in guardian.marked(token) if token else []:
             if (start := guardian.process_start(pid)) is not None:
                 found[pid] = start
         return found

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 Check = Callable[[], bool]
 
 
-def request_json(method: str, url: str, body: object = None, timeout_seconds: float = 2.0) -> Any:
-    """Send one request and return the parsed answer, or its text where it is not JSON.
+def request(method: str, url: str, body: object = None, timeout_seconds: float = 2.0) -> tuple[int, Any]:
+    """Send one request and return the status and the parsed answer, or its text where it is not JSON.
 
     Raises:
-        OSError: no connection, or the answer's status is not 2xx.
+        OSError: no connection, or no HTTP.
     """
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout_seconds)
@@ -24,16 +24,26 @@ def request_json(method: str, url: str, body: object = None, timeout_seconds: fl
         connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
         response = connection.getresponse()
         text = response.read()
-        if not 200 <= response.status < 300:
-            raise OSError(f"{url} answered {response.status}")
     except http.client.HTTPException as error:
         raise OSError(f"{url}: {error!r}") from error
     finally:
         connection.close()
     try:
-        return json.loads(text)
+        return response.status, json.loads(text)
     except ValueError:
-        return text.decode(errors="replace")
+        return response.status, text.decode(errors="replace")
+
+
+def request_json(method: str, url: str, body: object = None, timeout_seconds: float = 2.0) -> Any:
+    """Send one request and return the parsed answer.
+
+    Raises:
+        OSError: no connection, or the answer's status is not 2xx.
+    """
+    status, answer = request(method, url, body, timeout_seconds)
+    if not 200 <= status < 300:
+        raise OSError(f"{url} answered {status}")
+    return answer
 
 
 def answers(method: str, url: str, body: object = None, accept: Callable[[Any], bool] = lambda answer: True) -> Check:
