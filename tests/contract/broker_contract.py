@@ -225,7 +225,7 @@ class BrokerContract:
             "move-2", "EUR_USD", Decimal(-1000), OrderType.STOP_LOSS, TimeInForce.GTC, price=Decimal("1.095")
         )
         events = await broker.amend(stop_id, moved)
-        assert any(isinstance(event, OrderCancelled) for event in events)
+        assert any(isinstance(event, OrderCancelled) for event in events), events
         (order,) = await broker.open_orders()
         assert (order.client_order_id, order.price) == ("move-2", Decimal("1.095"))
 
@@ -292,7 +292,7 @@ class BrokerContract:
             (limit("r", 100, "1.0500001"), RejectReason.BROKER_INVALID_PRICE),
             (limit("r", 100, "-1"), RejectReason.BROKER_INVALID_PRICE),
             (market("r", 100, stop_loss_price=Decimal("1.0900001")), RejectReason.BROKER_INVALID_PRICE),
-            (market("r", 50_000_000), RejectReason.BROKER_INSUFFICIENT_MARGIN),
+            (market("r", 5_000_000), RejectReason.BROKER_INSUFFICIENT_MARGIN),
             (market("r", 100, price_bound=Decimal("1.10005")), RejectReason.BROKER_BOUNDS_VIOLATION),
             (market("r", 100, stop_loss_price=Decimal("1.2")), RejectReason.BROKER_INVALID_PRICE),
             (OrderRequest("r", "XXX_YYY", Decimal(100)), RejectReason.UNKNOWN_INSTRUMENT),
@@ -391,8 +391,10 @@ class BrokerContract:
         assert names == ["EUR_USD", "EUR_USD"]
 
     async def test_candles_are_complete_bars_in_order(self, venue: Venue, broker: Broker) -> None:
-        await venue.quote("EUR_USD", "1.10100", "1.10110")
-        now = (await broker.account()).time_ns
+        for bid in ("1.10100", "1.10300", "1.10200"):
+            await venue.quote("EUR_USD", bid, f"{Decimal(bid) + Decimal('0.0001'):f}")
+        (filled,) = fills(await broker.submit(market("now-1", 1)))
+        now = filled.time_ns  # the market's own time
         bars = await broker.candles("EUR_USD", 60, now - HOUR_NS, now)
         assert [bar.open_time_ns for bar in bars] == sorted({bar.open_time_ns for bar in bars})
         for bar in bars:

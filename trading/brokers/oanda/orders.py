@@ -146,7 +146,7 @@ class OrderEntry:
             OrderDetails(self._account_id, _specifier(client_order_id)), "order by client id"
         )
         order = cast(dict[str, Any], reply.body.get("order") or {})
-        return str(order.get("tradeID", "")) if order.get("state") == "PENDING" else ""
+        return str(order.get("tradeID", "")) if order.get("state", "PENDING") == "PENDING" else ""
 
 
 def _specifier(client_order_id: str) -> str:
