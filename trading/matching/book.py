@@ -34,7 +34,7 @@ class Order(Wire, kw_only=True):
     id: str
     create_time: str
     type: str
-    state: str = "PENDING"
+    state: str
     instrument: str | None = None
     units: Decimal | None = None
     time_in_force: str

@@ -344,7 +344,7 @@ class Execution:
             cancelling_transaction_id=replaces.cancelling_transaction_id if replaces else None,
             **shared,
         )
-        order = Order(id=transaction.id, create_time=transaction.time, type=kind, **shared)
+        order = Order(id=transaction.id, create_time=transaction.time, type=kind, state="PENDING", **shared)
         if kind == "TRAILING_STOP_LOSS":
             bid, ask = log.market.price(trade.instrument)
             trail(order, not long, bid, ask)

@@ -82,6 +82,7 @@ class MarginWatch:
                 id=transaction.id,
                 create_time=transaction.time,
                 type="MARKET",
+                state="PENDING",
                 instrument=name,
                 units=units,
                 time_in_force="FOK",

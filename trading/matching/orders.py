@@ -303,6 +303,7 @@ class OrderDesk:
             id=transaction.id,
             create_time=transaction.time,
             type=spec.type,
+            state="PENDING",
             partial_fill="DEFAULT_FILL" if entry else None,
             **fields,
         )

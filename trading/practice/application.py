@@ -1,0 +1,223 @@
+"""The HTTP application: routes, token, account, rate limit, faults, and the form of every reply."""
+
+import asyncio
+import hmac
+import re
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from trading.practice.call import Call
+from trading.practice.endpoints import accounts, admin, orders, positions, pricing, streaming, trades, transactions
+from trading.practice.faults import Fault, FaultKind, Faults
+from trading.practice.replies import ProtocolError, Reply, encode
+from trading.practice.venue import Venue
+
+Endpoint = Callable[[Venue, Call], Reply]
+StreamEndpoint = Callable[[Venue, Call, web.Request, str], Awaitable[web.StreamResponse]]
+
+_ACCOUNT_ID = re.compile(r"\d{3}-\d{3}-\d+-\d{3}")
+_LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+_REQUEST_BASE = 60_000_000_000_000_000
+_LARGEST_BODY = 1 << 20
+_A = "/v3/accounts/{accountID}"
+
+REST: tuple[tuple[str, str, Endpoint], ...] = (
+    ("GET", "/v3/accounts", accounts.accounts),
+    ("GET", _A, accounts.account),
+    ("GET", f"{_A}/summary", accounts.summary),
+    ("GET", f"{_A}/instruments", accounts.instruments),
+    ("GET", f"{_A}/changes", accounts.changes),
+    ("PATCH", f"{_A}/configuration", accounts.configure),
+    ("GET", f"{_A}/pricing", pricing.pricing),
+    ("GET", f"{_A}/instruments/{{instrument}}/candles", pricing.candles),
+    ("GET", "/v3/instruments/{instrument}/candles", pricing.candles),
+    ("POST", f"{_A}/orders", orders.create),
+    ("GET", f"{_A}/orders", orders.listed),
+    ("GET", f"{_A}/pendingOrders", orders.pending),
+    ("GET", f"{_A}/orders/{{orderSpecifier}}", orders.details),
+    ("PUT", f"{_A}/orders/{{orderSpecifier}}", orders.replace),
+    ("PUT", f"{_A}/orders/{{orderSpecifier}}/cancel", orders.cancel),
+    ("PUT", f"{_A}/orders/{{orderSpecifier}}/clientExtensions", orders.label),
+    ("GET", f"{_A}/trades", trades.listed),
+    ("GET", f"{_A}/openTrades", trades.open_trades),
+    ("GET", f"{_A}/trades/{{tradeSpecifier}}", trades.details),
+    ("PUT", f"{_A}/trades/{{tradeSpecifier}}/close", trades.close),
+    ("PUT", f"{_A}/trades/{{tradeSpecifier}}/orders", trades.set_orders),
+    ("PUT", f"{_A}/trades/{{tradeSpecifier}}/clientExtensions", trades.label),
+    ("GET", f"{_A}/positions", positions.listed),
+    ("GET", f"{_A}/openPositions", positions.open_positions),
+    ("GET", f"{_A}/positions/{{instrument}}", positions.details),
+    ("PUT", f"{_A}/positions/{{instrument}}/close", positions.close),
+    ("GET", f"{_A}/transactions", transactions.pages),
+    ("GET", f"{_A}/transactions/idrange", transactions.id_range),
+    ("GET", f"{_A}/transactions/sinceid", transactions.since),
+    ("GET", f"{_A}/transactions/{{transactionID}}", transactions.details),
+)
+STREAMS: tuple[tuple[str, StreamEndpoint], ...] = (
+    (f"{_A}/pricing/stream", streaming.prices),
+    (f"{_A}/transactions/stream", streaming.transactions),
+)
+
+
+class RateLimit:
+    """A token bucket of one second's worth of requests; 0 a second means no limit."""
+
+    def __init__(self, per_second: float) -> None:
+        self.per_second = per_second
+        self._tokens = max(per_second, 1.0)
+        self._last = time.monotonic()
+
+    def allows(self) -> bool:
+        """Take one request's token."""
+        if not self.per_second:
+            return True
+        now = time.monotonic()
+        self._tokens = min(max(self.per_second, 1.0), self._tokens + (now - self._last) * self.per_second)
+        self._last = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Application:
+    """The venue behind HTTP."""
+
+    def __init__(self, venue: Venue) -> None:
+        self.venue = venue
+        self.faults = Faults()
+        self._limit = RateLimit(venue.config.requests_per_second)
+        self._authorization = f"Bearer {venue.config.token}".encode()
+        self._requests = 0
+
+    def build(self) -> web.Application:
+        """Return the aiohttp application."""
+        application = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._unknown])
+        # Streams first: ``transactions/stream`` would otherwise be read as a transaction id.
+        for path, stream in STREAMS:
+            application.router.add_get(path, self._stream(stream), allow_head=False)
+        desk = admin.FaultDesk(self.faults)
+        for method, path, endpoint in REST:
+            application.router.add_route(method, path, self._rest(endpoint))
+        for method, path, endpoint in (
+            ("POST", "/admin/clock/advance", admin.advance),
+            ("GET", "/admin/state", admin.state),
+            ("POST", "/admin/halt", admin.halt),
+            ("POST", "/admin/funds", admin.funds),
+            ("POST", "/admin/faults", desk.add),
+            ("GET", "/admin/faults", desk.listed),
+            ("DELETE", "/admin/faults", desk.clear),
+        ):
+            application.router.add_route(method, path, self._admin(endpoint))
+        return application
+
+    # -- the form of replies -------------------------------------------------------------------------------------
+
+    def _next_request_id(self) -> str:
+        self._requests += 1
+        return str(_REQUEST_BASE + self._requests)
+
+    def _response(self, request: web.Request, reply: Reply, request_id: str) -> web.Response:
+        wanted = request.headers.get("Accept-Datetime-Format") or request.headers.get("AcceptDatetimeFormat")
+        return web.Response(
+            body=encode(reply.body, unix_times=wanted == "UNIX"),
+            status=reply.status,
+            headers={"Content-Type": "application/json", "RequestID": request_id, **reply.headers},
+        )
+
+    @web.middleware
+    async def _unknown(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Give what aiohttp itself refuses (no such path, wrong method, body too large) the protocol's form."""
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            reply = Reply(error.status, {"errorMessage": error.reason})
+            return self._response(request, reply, self._next_request_id())
+
+    def _refusal(self, request: web.Request) -> Reply | None:
+        """Return the reply to a request that may not even be read."""
+        if not self._limit.allows():
+            return Reply(429, {"errorMessage": "Rate limit exceeded"}, {"Retry-After": "1"})
+        given = request.headers.get("Authorization", "").encode()
+        if not hmac.compare_digest(given, self._authorization):
+            return Reply(401, {"errorMessage": "Insufficient authorization to perform request."})
+        account = request.match_info.get("accountID")
+        if account is not None and account != self.venue.config.account_id:
+            if _ACCOUNT_ID.fullmatch(account):
+                return Reply(403, {"errorMessage": "The provided request was forbidden."})
+            return Reply(400, {"errorMessage": "Invalid value specified for 'accountID'"})
+        return None
+
+    # -- handlers ------------------------------------------------------------------------------------------------
+
+    def _rest(self, endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            request_id = self._next_request_id()
+            refusal = self._refusal(request)
+            if refusal is not None:
+                return self._response(request, refusal, request_id)
+            content = await request.read() if request.body_exists else b""
+            call = Call(request.match_info, request.query, content)
+            fault = self.faults.take(request.method, request.path) if self.faults.waiting else None
+            if fault is not None:
+                return await self._faulty(request, endpoint, call, fault, request_id)
+            return self._response(request, self._answer(endpoint, call), request_id)
+
+        return handle
+
+    def _admin(self, endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            request_id = self._next_request_id()
+            peer = request.transport.get_extra_info("peername") if request.transport else None
+            if not peer or peer[0] not in _LOOPBACK:
+                refusal = Reply(403, {"errorMessage": "The admin API answers on loopback only"})
+                return self._response(request, refusal, request_id)
+            content = await request.read() if request.body_exists else b""
+            call = Call(request.match_info, request.query, content)
+            return self._response(request, self._answer(endpoint, call), request_id)
+
+        return handle
+
+    def _stream(self, endpoint: StreamEndpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            request_id = self._next_request_id()
+            refusal = self._refusal(request)
+            fault = self.faults.take(request.method, request.path) if self.faults.waiting else None
+            if refusal is None and fault is not None and fault.kind is FaultKind.ERROR:
+                refusal = Reply(fault.status, {"errorMessage": "A fault was injected"})
+            if refusal is not None:
+                return self._response(request, refusal, request_id)
+            try:
+                return await endpoint(self.venue, Call(request.match_info, request.query, b""), request, request_id)
+            except ProtocolError as error:
+                return self._response(request, error.reply, request_id)
+
+        return handle
+
+    def _answer(self, endpoint: Endpoint, call: Call) -> Reply:
+        try:
+            return endpoint(self.venue, call)
+        except ProtocolError as error:
+            return error.reply
+
+    async def _faulty(
+        self, request: web.Request, endpoint: Endpoint, call: Call, fault: Fault, request_id: str
+    ) -> web.Response:
+        """Carry out a request that a fault strikes."""
+        if fault.kind is FaultKind.ERROR:
+            return self._response(request, Reply(fault.status, {"errorMessage": "A fault was injected"}), request_id)
+        if fault.kind is not FaultKind.LOSE_REQUEST:
+            reply = self._answer(endpoint, call)
+            if fault.kind is FaultKind.DUPLICATE_REQUEST:
+                reply = self._answer(endpoint, call)
+            if fault.seconds:
+                await asyncio.sleep(fault.seconds)
+            if fault.kind is not FaultKind.LOSE_REPLY:
+                return self._response(request, reply, request_id)
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=500)

@@ -1,0 +1,1 @@
+"""The endpoints of the v20 protocol, one file a resource."""

@@ -1,0 +1,1 @@
+"""Price feeds of the practice broker, all behind ``feeds.interface.Feed``."""

@@ -1,0 +1,132 @@
+"""The two chunked streams: who listens, what they are sent, and the faults a stream can have."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+
+from aiohttp import web
+
+from core.logging import get_logger
+
+_BACKLOG = 200_000  # lines; a reader that far behind is cut off, as a real server would do
+
+log = get_logger("practice")
+
+
+class Subscriber:
+    """One open stream. ``instruments`` None: it is a transaction stream."""
+
+    def __init__(self, instruments: frozenset[str] | None) -> None:
+        self.instruments = instruments
+        self.stalled_until = 0.0
+        self.dropped = False
+        self._lines: list[bytes] = []
+        self._wake = asyncio.Event()
+
+    @property
+    def kind(self) -> str:
+        """``pricing`` or ``transactions``."""
+        return "transactions" if self.instruments is None else "pricing"
+
+    def send(self, line: bytes) -> None:
+        """Queue a line."""
+        self._lines.append(line)
+        if len(self._lines) > _BACKLOG:
+            log.warning("a stream reader fell behind and is cut off", stream=self.kind, lines=len(self._lines))
+            self.drop()
+        self._wake.set()
+
+    def drop(self) -> None:
+        """End the stream without the final chunk, as a broken connection does."""
+        self.dropped = True
+        self._wake.set()
+
+    def stall(self, seconds: float) -> None:
+        """Send nothing, not even heartbeats, for a while."""
+        self.stalled_until = time.monotonic() + seconds
+        self._wake.set()
+
+    async def take(self, timeout: float) -> bytes:
+        """Wait for lines; empty after ``timeout`` seconds."""
+        if not self._lines and not self.dropped:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
+        self._wake.clear()
+        while (pause := self.stalled_until - time.monotonic()) > 0 and not self.dropped:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            self._wake.clear()
+        lines, self._lines = self._lines, []
+        return b"".join(lines)
+
+
+class Streams:
+    """All open streams of the server."""
+
+    def __init__(self, heartbeat_seconds: float) -> None:
+        self.heartbeat_seconds = heartbeat_seconds
+        self.subscribers: list[Subscriber] = []
+        self.closing = False
+        self.duplicate_events = 0  # fault: how many transaction lines are still to be sent twice
+
+    def price(self, instrument: str, line: bytes) -> None:
+        """Send a price to whoever asked for its instrument."""
+        for subscriber in self.subscribers:
+            if subscriber.instruments is not None and instrument in subscriber.instruments:
+                subscriber.send(line)
+
+    def transaction(self, line: bytes) -> None:
+        """Send a transaction to the transaction streams."""
+        for subscriber in self.subscribers:
+            if subscriber.instruments is None:
+                subscriber.send(line)
+                if self.duplicate_events:
+                    subscriber.send(line)
+        self.duplicate_events = max(0, self.duplicate_events - 1)
+
+    def heartbeat(self, price_line: bytes, transaction_line: bytes) -> None:
+        """Send a heartbeat to everybody."""
+        for subscriber in self.subscribers:
+            subscriber.send(transaction_line if subscriber.instruments is None else price_line)
+
+    def close(self) -> None:
+        """End every stream: the server stops."""
+        self.closing = True
+        for subscriber in self.subscribers:
+            subscriber.drop()
+
+    async def serve(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        subscriber: Subscriber,
+        first: Iterable[bytes],
+        heartbeat: Callable[[], bytes],
+    ) -> web.StreamResponse:
+        """Run one stream until either side ends it."""
+        for line in first:
+            subscriber.send(line)
+        self.subscribers.append(subscriber)
+        last_beat = time.monotonic()
+        try:
+            await response.prepare(request)
+            while not subscriber.dropped:
+                due = last_beat + self.heartbeat_seconds - time.monotonic()
+                lines = await subscriber.take(max(due, 0.0))
+                if subscriber.dropped:
+                    break
+                if time.monotonic() - last_beat >= self.heartbeat_seconds:
+                    lines += heartbeat()
+                    last_beat = time.monotonic()
+                if lines:
+                    await response.write(lines)
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the reader went away; that is how streams end
+        finally:
+            self.subscribers.remove(subscriber)
+        if subscriber.dropped and request.transport is not None:
+            request.transport.abort()
+        return response
