@@ -4,6 +4,7 @@ One file a service under ``<state>/run``. A record names processes by pid *and* 
 environment: a foreign process that has got the same pid later is never mistaken for ours.
 """
 
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ import msgspec
 from core.embedded.guarded import GuardedProcess, end_marked
 from core.embedded.guardian import process_start, send
 from core.files import read_json, write_json
+
+SUPERVISOR = "supervisor"  # the record of the process that owns the others
 
 
 class RunRecord(msgspec.Struct, frozen=True):
@@ -61,6 +64,13 @@ def write_record(state: Path, name: str, process: GuardedProcess, url: str, rest
     )
     write_json(folder(state) / f"{name}.json", msgspec.to_builtins(record))
     return record
+
+
+def write_own_record(state: Path, name: str) -> None:
+    """Record this process itself, which no guardian watches."""
+    own = (os.getpid(), process_start(os.getpid()) or 0)
+    record = RunRecord(name=name, guardian=own, command=own, token="", started=time.time(), boot=boot_id())
+    write_json(folder(state) / f"{name}.json", msgspec.to_builtins(record))
 
 
 def remove_record(state: Path, name: str) -> None:

@@ -67,7 +67,7 @@ class Supervisor:
         deadline = time.monotonic() + self._patience_seconds
         waited = False
         while not self._lock.acquire():
-            supervisor = [record for record in records.read_records(self.state) if record.name == "supervisor"]
+            supervisor = [record for record in records.read_records(self.state) if record.name == records.SUPERVISOR]
             # Guardians of a killed owner need a moment to end theirs; a living or releasing owner stays.
             if any(record.alive for record in supervisor) or time.monotonic() > deadline:
                 raise UnavailableError(

@@ -1,21 +1,18 @@
-"""The Prefect server and the process that serves our deployments.
+"""The Prefect server.
 
 The server keeps its state in SQLite: the PostgreSQL of the embedded wheel has no ``pg_trgm``, which Prefect's schema
 needs. With a managed PostgreSQL, set ``PREFECT_API_DATABASE_CONNECTION_URL``; it is passed on.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tidegate.processes.ports import HOST, choose_port
 from tidegate.processes.readiness import answers
-from tidegate.processes.service import CommandService, Launch, Service, python
+from tidegate.processes.service import CommandService, Launch, python
 from tidegate.services.environment import QUIET
 
 PREFECT = "prefect"
-DEPLOYMENTS = "deployments"
 
 
 def prefect_service(state: Path, port: int = 0, any_port_if_taken: bool = False) -> CommandService:
@@ -44,19 +41,3 @@ def prefect_service(state: Path, port: int = 0, any_port_if_taken: bool = False)
 
     # Time to drain: events of the last flow runs are still being written.
     return CommandService(PREFECT, launch, timeout_seconds=120.0, grace_seconds=8.0)
-
-
-def deployments_service(server: Service, workspace: Path, environment: Mapping[str, str]) -> CommandService:
-    """The process that runs our flows on their schedules and on request (``python -m flows.deployments``)."""
-
-    def launch() -> Launch:
-        api = server.url
-        command = python("-m", "flows.deployments", str(workspace))
-        ready = answers("POST", f"{api}/deployments/filter", {"limit": 50}, accept=_all_ready)
-        return Launch(command, ready, api, {**environment, "PREFECT_API_URL": api}, workspace)
-
-    return CommandService(DEPLOYMENTS, launch, depends_on=(server.name,), timeout_seconds=90.0, grace_seconds=15.0)
-
-
-def _all_ready(answer: Any) -> bool:
-    return isinstance(answer, list) and bool(answer) and all(item.get("status") == "READY" for item in answer)

@@ -1,0 +1,47 @@
+"""``python -m flows.deployments WORKSPACE``: our flows, on their schedules and on request.
+
+One process polls the Prefect server and starts each flow run as a process of its own. Schedules are in UTC: the fixings
+of a day are published at 16:00 in Frankfurt, so data come in after that, a model is made of them at night, and drift
+is looked at before Europe opens.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from prefect import serve
+from prefect.schedules import Cron
+
+from core.params import read_params
+from flows.drift import drift
+from flows.ingest import ingest
+from flows.materialize import materialize
+from flows.pipeline import workspace_folder
+from flows.retrain import retrain
+
+INGEST = "30 16 * * 1-5"
+MATERIALIZE = "45 16 * * 1-5"
+RETRAIN = "0 1 * * 6"
+DRIFT = "0 5 * * 1-5"
+
+
+def deployments(workspace: Path) -> list[Any]:
+    """Return the deployments of a workspace, named after its market."""
+    market = str(read_params(workspace / "params.yaml")["market"])
+    where = {"workspace": str(workspace)}
+    live = str(workspace / "reports" / "live" / "features.parquet")
+    return [
+        ingest.to_deployment(name=f"ingest-{market}", parameters=where, schedule=Cron(INGEST), tags=[market]),
+        materialize.to_deployment(
+            name=f"materialize-{market}", parameters=where, schedule=Cron(MATERIALIZE), tags=[market]
+        ),
+        retrain.to_deployment(name=f"retrain-{market}", parameters=where, schedule=Cron(RETRAIN), tags=[market]),
+        drift.to_deployment(
+            name=f"drift-{market}", parameters={**where, "live": live}, schedule=Cron(DRIFT), tags=[market]
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    # One run at a time: runs on one workspace would only wait for its lease.
+    serve(*deployments(workspace_folder(sys.argv[1])), limit=1, print_starting_message=False)

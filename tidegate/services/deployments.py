@@ -1,0 +1,27 @@
+"""The process that runs our flows on their schedules and on request: ``python -m flows.deployments``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tidegate.processes.readiness import answers
+from tidegate.processes.service import CommandService, Launch, python
+from tidegate.workspace import pipeline_environment
+
+DEPLOYMENTS = "deployments"
+
+
+def deployments_service(api_url: str, workspace: Path, state: Path, environment: Mapping[str, str]) -> CommandService:
+    """The flows of a workspace, served to the Prefect server at ``api_url``."""
+
+    def launch() -> Launch:
+        variables = {**environment, **pipeline_environment(workspace, state), "PREFECT_API_URL": api_url}
+        ready = answers("POST", f"{api_url}/deployments/filter", {"limit": 50}, accept=_all_ready)
+        return Launch(python("-m", "flows.deployments", str(workspace)), ready, api_url, variables, workspace)
+
+    # It waits for the flow runs it started before it ends.
+    return CommandService(DEPLOYMENTS, launch, timeout_seconds=90.0, grace_seconds=15.0)
+
+
+def _all_ready(answer: Any) -> bool:
+    return isinstance(answer, list) and bool(answer) and all(item.get("status") == "READY" for item in answer)
