@@ -74,23 +74,28 @@ class FixingSampler:
 
     def _bar(self, quote: Quote, boundary_ns: int) -> Bar:
         price = mid_price(quote.bid, quote.ask, self._instruments[quote.instrument].display_precision)
-        return Bar(
-            instrument=quote.instrument,
-            open_time_ns=boundary_ns,
-            close_time_ns=boundary_ns,
-            bid_open=_NAN,
-            bid_high=_NAN,
-            bid_low=_NAN,
-            bid_close=price,
-            ask_open=_NAN,
-            ask_high=_NAN,
-            ask_low=_NAN,
-            ask_close=price,
-            tick_volume=_NAN,
-            arrival_ns=quote.arrival_ns,
-            kind=BarKind.FIXING,
-            simulated=quote.simulated,
-        )
+        return fixing_bar(quote.instrument, boundary_ns, price, quote.arrival_ns, quote.simulated)
+
+
+def fixing_bar(instrument: str, time_ns: int, price: float, arrival_ns: int, simulated: bool) -> Bar:
+    """Return the bar of a fixing: one price, nothing else (law 8)."""
+    return Bar(
+        instrument=instrument,
+        open_time_ns=time_ns,
+        close_time_ns=time_ns,
+        bid_open=_NAN,
+        bid_high=_NAN,
+        bid_low=_NAN,
+        bid_close=price,
+        ask_open=_NAN,
+        ask_high=_NAN,
+        ask_low=_NAN,
+        ask_close=price,
+        tick_volume=_NAN,
+        arrival_ns=arrival_ns,
+        kind=BarKind.FIXING,
+        simulated=simulated,
+    )
 
 
 class _Building(msgspec.Struct):

@@ -10,10 +10,12 @@ from decimal import Decimal
 import numpy as np
 
 from core.clock import NANOSECONDS, Clock
-from core.domain import Heartbeat, OrderRequest, Prediction, PredictionRequest, Predictor, Quote
-from core.errors import RefusedError, TidegateError, UnavailableError
+from core.domain import BarKind, Heartbeat, OrderRequest, Prediction, PredictionRequest, Predictor, Quote
+from core.errors import BadInputError, RefusedError, TidegateError, UnavailableError
 from core.logging import get_logger
 from trading import records
+from trading.backfill import Backfill
+from trading.bars import BarSource
 from trading.config import TraderConfig
 from trading.desk import Desk
 from trading.feeds.interface import Feed
@@ -25,6 +27,7 @@ from trading.strategy.decide import Costs, Decision, Inputs, PortfolioLimits, de
 from trading.window import FeatureWindow
 
 _log = get_logger("trading")
+MAXIMUM_BACKFILL = 20_000  # steps between the feature state and now
 
 
 class TradingLoop:
@@ -39,6 +42,8 @@ class TradingLoop:
         predictor: Predictor,
         window: FeatureWindow,
         assembler: StepAssembler,
+        source: BarSource,
+        backfill: Backfill,
         latency: LatencyRecorder,
         metrics: TraderMetrics,
     ) -> None:
@@ -49,6 +54,9 @@ class TradingLoop:
         self._predictor = predictor
         self._window = window
         self._assembler = assembler
+        self._source = source
+        self._backfill = backfill
+        self._incomplete = 0  # boundary of a bar whose first quotes were missed
         self._latency = latency
         self._metrics = metrics
         self._stopping = False
@@ -79,9 +87,7 @@ class TradingLoop:
         Raises:
             UnavailableError: the feed or the journal is gone.
         """
-        for item in standing:
-            await self._take(item)
-        await self._finish_interrupted_step()
+        await self._begin(standing)
         stream = self._feed.events()
         while not self._stopping:
             self._idle = asyncio.current_task()
@@ -98,9 +104,40 @@ class TradingLoop:
             await self._take(item)
         return "stopped"
 
-    async def _take(self, item: Quote | Heartbeat) -> None:
-        received = time.perf_counter_ns()
-        self.last_event_monotonic = time.monotonic()
+    async def _begin(self, standing: list[Quote | Heartbeat]) -> None:
+        """Take in the standing quotes, finish what a crash interrupted, and fill in the steps nobody watched."""
+        for item in standing:
+            self._note(item)
+            if isinstance(item, Quote) and self._config.market is BarKind.FIXING:
+                self._source.on_quote(item)  # the standing quote may be the one of a fixing just passed
+        await self._finish_interrupted_step()
+        now = self._clock.time_ns()
+        missed = self._assembler.boundaries(self._window.newest_ns, now) if self._window.newest_ns else []
+        if len(missed) > MAXIMUM_BACKFILL:
+            raise BadInputError(
+                f"the feature state is {len(missed)} steps old, {MAXIMUM_BACKFILL} can be filled in: "
+                "run the features stage again"
+            )
+        filled = await self._backfill.steps(missed)
+        for boundary, bars in filled.items():
+            await self._past_step(self._assembler.step_of(boundary, bars), now)
+        self._assembler.start_after(max(now, self._window.newest_ns))
+        if self._config.market is BarKind.BAR:
+            # The bar the connection fell into lacks its first quotes: it is taken from the broker's candles.
+            length = self._config.bar_seconds * NANOSECONDS
+            self._incomplete = (now // length + 1) * length if now % length else 0
+
+    async def _past_step(self, step: Step, now: int) -> None:
+        """Features of a step that closed unwatched; decided on only while it is young."""
+        if now - step.time_ns <= self._config.maximum_decision_age_seconds * NANOSECONDS:
+            await self._step(step, time.perf_counter_ns())
+            return
+        self._desk.commit(records.StepClosed(step.time_ns, step.rows.tobytes(), step.missing, step.simulated))
+        self._window.update(step.time_ns, step.rows)
+        self._desk.commit(records.StepMissed(step.time_ns, "it closed while the trader was away"))
+        _log.warning("step missed: features updated, nothing decided", time_ns=step.time_ns)
+
+    def _note(self, item: Quote | Heartbeat) -> None:
         if isinstance(item, Quote):
             self._desk.quotes[item.instrument] = item
             self._desk.commit(records.QuoteSeen(item))
@@ -108,7 +145,16 @@ class TradingLoop:
         else:
             self._desk.commit(records.HeartbeatSeen(item))
             self._metrics.events.labels("heartbeat").inc()
+
+    async def _take(self, item: Quote | Heartbeat) -> None:
+        received = time.perf_counter_ns()
+        self.last_event_monotonic = time.monotonic()
+        self._note(item)
         for step in self._assembler.on_event(item):
+            if step.time_ns == self._incomplete:
+                filled = await self._backfill.steps([step.time_ns])
+                if step.time_ns in filled:
+                    step = self._assembler.step_of(step.time_ns, filled[step.time_ns])
             await self._step(step, received)
 
     async def _step(self, step: Step, received: int) -> None:

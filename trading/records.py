@@ -159,6 +159,13 @@ class StepDone(Record, frozen=True, tag="step_done"):
     rates: dict[str, float]
 
 
+class StepMissed(Record, frozen=True, tag="step_missed"):
+    """A step got features and no decision."""
+
+    time_ns: int
+    words: str
+
+
 class RiskStateChanged(Record, frozen=True, tag="risk_state"):
     """The trader may do more or less than before."""
 
@@ -221,6 +228,7 @@ AnyRecord = (
     | CaughtUp
     | AccountSeen
     | StepDone
+    | StepMissed
     | RiskStateChanged
     | DifferenceFound
     | OrderResolved

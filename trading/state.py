@@ -121,6 +121,9 @@ class SessionState:
                 self.seen = {number for number in self.seen if number > self.caught_up}
             case records.StepDone():
                 self._step_done(record)
+            case records.StepMissed():
+                if self.step is not None:
+                    self.step.done = True
             case records.RiskStateChanged():
                 self.risk_state = record.state
                 self.risk_reason = record.reason

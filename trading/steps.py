@@ -1,11 +1,13 @@
 """Decide when the bars of a step are complete, and give them the shape the feature kernel takes."""
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core.clock import NANOSECONDS
-from core.domain import INPUT_COLUMNS, Heartbeat, Quote, input_row
+from core.domain import INPUT_COLUMNS, Bar, Heartbeat, Quote, input_row
 from trading.bars import BarSource
 from trading.calendar import Schedule
 
@@ -43,8 +45,17 @@ class StepAssembler:
         self._next = 0  # the boundary being waited for; 0 before the first event
 
     def start_after(self, time_ns: int) -> None:
-        """Wait for boundaries after ``time_ns`` only: earlier steps were done before a restart."""
+        """Wait for boundaries after ``time_ns`` only: earlier ones are done or filled in from elsewhere."""
         self._next = self._schedule.next_after(time_ns)
+
+    def boundaries(self, after_ns: int, until_ns: int) -> list[int]:
+        """Return the boundaries in ``(after_ns, until_ns]``, oldest first."""
+        found: list[int] = []
+        boundary = self._schedule.next_after(after_ns)
+        while boundary <= until_ns:
+            found.append(boundary)
+            boundary = self._schedule.next_after(boundary)
+        return found
 
     def on_event(self, event: Quote | Heartbeat) -> list[Step]:
         """Take an event of the feed and return the steps it closed, oldest first; mostly none."""
@@ -72,8 +83,10 @@ class StepAssembler:
 
     def _close(self, boundary_ns: int) -> Step | None:
         bars = self._source.close_until(boundary_ns)
-        if not bars:
-            return None
+        return self.step_of(boundary_ns, bars) if bars else None
+
+    def step_of(self, boundary_ns: int, bars: Mapping[str, Bar]) -> Step:
+        """Give bars the shape of a step."""
         rows = np.full((len(self._instruments), len(INPUT_COLUMNS)), np.nan)
         for index, name in enumerate(self._instruments):
             if name in bars:

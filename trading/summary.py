@@ -54,6 +54,7 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     first_step_ns: int
     last_step_ns: int
     steps: int
+    steps_missed: int
     decisions: int
     predictions: dict[str, int]
     model_digests: list[str]
@@ -99,6 +100,7 @@ class SummaryCollector:
         self.starts = 0
         self.simulated = False
         self.steps: list[int] = []
+        self.steps_missed = 0
         self.decisions: set[str] = set()
         self.predictions: dict[str, int] = {}
         self.model_digests: set[str] = set()
@@ -150,6 +152,8 @@ class SummaryCollector:
                 self.equity_curve.append((record.time_ns, round(record.equity, 4)))
                 self.unrealised = record.unrealised
                 self._rates = record.rates
+            case records.StepMissed():
+                self.steps_missed += 1
             case records.DifferenceFound():
                 self.differences += 1
             case records.Degraded():

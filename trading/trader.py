@@ -14,6 +14,7 @@ from core.errors import RefusedError, TidegateError
 from core.journal import Journal
 from core.logging import get_logger
 from trading import records
+from trading.backfill import Backfill
 from trading.bars import BarBuilder, BarSource, FixingSampler
 from trading.brokers.interface import Broker
 from trading.calendar import BarSchedule, FixingSchedule, Schedule
@@ -139,10 +140,7 @@ class _Trader:
             await self._open_session(desk, resuming, token)
             if self.ledger is not None:
                 self.ledger.start()
-            assembler = self._assembler(instruments)
-            newest = max(window.newest_ns, state.step.time_ns if state.step is not None else 0)
-            if newest:
-                assembler.start_after(newest)
+            assembler, source = self._assembler(instruments)
             self.loop = loop = TradingLoop(
                 self.config,
                 self.clock,
@@ -151,6 +149,8 @@ class _Trader:
                 self.predictor,
                 window,
                 assembler,
+                source,
+                Backfill(self.broker, self.config.market, instruments, self.config.bar_seconds, source),
                 self.latency,
                 self.metrics,
             )
@@ -229,7 +229,7 @@ class _Trader:
             result = await reconcile(self.broker, desk, self.clock)
             _log.info("session recovered", reconciled=result.reconciled, steps=desk.state.steps)
 
-    def _assembler(self, instruments: dict[str, Instrument]) -> StepAssembler:
+    def _assembler(self, instruments: dict[str, Instrument]) -> tuple[StepAssembler, BarSource]:
         config = self.config
         if config.market is BarKind.FIXING:
             schedule: Schedule = FixingSchedule(config.fixing_time, config.fixing_zone)
@@ -238,7 +238,7 @@ class _Trader:
         else:
             bars = BarSchedule(config.bar_seconds)
             schedule, source = bars, BarBuilder(instruments, bars, bars.length_ns)
-        return StepAssembler(config.instruments, source, schedule, config.step_timeout_seconds)
+        return StepAssembler(config.instruments, source, schedule, config.step_timeout_seconds), source
 
     async def _trade(self, loop: TradingLoop, standing: list[Quote | Heartbeat], handle_signals: bool) -> str:
         running = asyncio.get_running_loop()
@@ -333,6 +333,7 @@ class _Trader:
             first_step_ns=collected.steps[0] if collected.steps else 0,
             last_step_ns=collected.steps[-1] if collected.steps else 0,
             steps=len(collected.steps),
+            steps_missed=collected.steps_missed,
             decisions=len(collected.decisions),
             predictions=dict(sorted(collected.predictions.items())),
             model_digests=sorted(collected.model_digests),

@@ -6,7 +6,7 @@ Two runs see the same quotes at the same market times and so decide and fill the
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -49,6 +49,15 @@ class _Advance(msgspec.Struct):
     end: bool = False
 
 
+class _State(msgspec.Struct):
+    """What is used of the practice broker's own description."""
+
+    time: str
+
+
+Reply = TypeVar("Reply", _Advance, _State)
+
+
 class LockstepFeed:
     """Asks the practice broker for the next step and yields its ticks up to the closing heartbeat.
 
@@ -71,7 +80,7 @@ class LockstepFeed:
         self._broker = broker
         self._clock = clock
         self._instruments = tuple(instruments)
-        self._url = f"{rest_url.rstrip('/')}/admin/clock/advance"
+        self._url = f"{rest_url.rstrip('/')}/admin"
         self._timeout = timeout_seconds
         self._stream: AsyncIterator[Quote | Heartbeat] | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -97,6 +106,9 @@ class LockstepFeed:
             standing.append(item)
             if isinstance(item, Quote):
                 missing.discard(item.instrument)
+        # A step may have been published before a restart: market time is the broker's, not that of the last quote.
+        state = await self._request("GET", "/state", _State)
+        self._clock.advance_to(from_rfc3339(state.time))
         return standing
 
     async def events(self) -> AsyncIterator[Quote | Heartbeat]:
@@ -128,15 +140,19 @@ class LockstepFeed:
         return item
 
     async def _advance(self) -> _Advance:
+        return await self._request("POST", "/clock/advance", _Advance)
+
+    async def _request(self, method: str, path: str, kind: type[Reply]) -> Reply:
         if self._session is None:
             raise UnavailableError("lockstep feed is not open: use it in an async with block")
         try:
-            async with self._session.post(self._url, json={}) as reply:
-                body: Any = await reply.read()
+            body = {} if method == "POST" else None
+            async with self._session.request(method, self._url + path, json=body) as reply:
+                content = await reply.read()
                 if reply.status != 200:
-                    raise UnavailableError(f"practice broker: advancing its clock answered {reply.status}")
-                return msgspec.json.decode(body, type=_Advance)
+                    raise UnavailableError(f"practice broker: {path} answered {reply.status}: is it in lockstep mode?")
+                return msgspec.json.decode(content, type=kind)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise UnavailableError(f"practice broker does not answer at {self._url}: {error}") from error
         except msgspec.MsgspecError as error:
-            raise UnavailableError(f"practice broker: reply of its clock cannot be read: {error}") from error
+            raise UnavailableError(f"practice broker: its reply to {path} cannot be read: {error}") from error
