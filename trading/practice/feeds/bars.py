@@ -40,9 +40,9 @@ class BarsFeed:
         self._panel = panel
         self._items = [instruments[name] for name in panel.instruments]
         self._half_spread = half_spread_points
-        self._first = int(np.searchsorted(panel.time_ns, start_ns, side="right"))
+        self._first = int(np.searchsorted(panel.time_ns, start_ns))
         if self._first >= len(panel.time_ns):
-            raise BadInputError("the catalog has no bar closing after --from; ingest newer data or start earlier")
+            raise BadInputError("the catalog has no bar closing at or after --from; ingest newer data or start earlier")
         closes = panel.values[: self._first, :, _COLUMN["bid_close"]]
         missing = [item.name for column, item in enumerate(self._items) if not np.isfinite(closes[:, column]).any()]
         if missing:

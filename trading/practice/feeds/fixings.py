@@ -1,8 +1,8 @@
 """Ticks between daily fixings: a seeded Brownian bridge in the logarithm of the price, hitting each fixing exactly.
 
-A fixing is one price a day (law 8: nothing is invented of it). What moves between two of them is a simulation and
-every tick says so. The bridge is the line between the two log prices plus W(t) − t W(1) (Karatzas and Shreve, *Brownian Motion
-and Stochastic Calculus*, 5.6); its volatility over one interval is the standard deviation of the last 60
+A fixing is one price a day (law 8: nothing is invented of it). What moves between two of them is a simulation and every
+tick says so. The bridge is the line between the two log prices plus W(t) − t W(1) (Karatzas and Shreve, *Brownian
+Motion and Stochastic Calculus*, 5.6); its volatility over one interval is the standard deviation of the last 60
 fixing-to-fixing log returns known before the interval. Middles are whole points, and bid and ask lie a whole number of
 points beside them, so ``mid_price`` of a fixing's tick is the stored fixing bit for bit.
 
