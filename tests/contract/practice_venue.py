@@ -52,11 +52,35 @@ class WrittenFeed:
         return time_ns
 
 
+class SteppedFeed(WrittenFeed):
+    """A fixed number of steps, each with a fixed number of ticks a pair."""
+
+    def __init__(self, count: int, ticks: int) -> None:
+        super().__init__()
+        self._count = count
+        self._each = ticks
+
+    def steps(self, first: int, standing: Mapping[str, Quote]) -> Iterator[Step]:
+        for index in range(first, self._count):
+            start = START_NS + index * 60 * STEP_NS
+            quotes: list[Quote] = []
+            for tick in range(self._each):
+                time_ns = start + (tick + 1) * STEP_NS
+                move = (index * 7 + tick * 3) % 40
+                quotes.append(
+                    Quote("EUR_USD", time_ns, time_ns, (110_000 + move) / 1e5, (110_010 + move) / 1e5, simulated=True)
+                )
+                quotes.append(
+                    Quote("USD_JPY", time_ns, time_ns, (150_000 - move) / 1e3, (150_010 - move) / 1e3, simulated=True)
+                )
+            yield Step(index, start + 60 * STEP_NS, tuple(quotes))
+
+
 class PracticeServer:
     """The server; ``close`` ends its thread."""
 
-    def __init__(self, **changes: Any) -> None:
-        self.feed = WrittenFeed()
+    def __init__(self, feed: WrittenFeed | None = None, **changes: Any) -> None:
+        self.feed = feed or WrittenFeed()
         self._config = PracticeConfig(
             token=TOKEN,
             account_id=ACCOUNT,
@@ -138,5 +162,3 @@ class PracticeContractVenue(RemoteVenue):
 
     async def advance(self) -> dict[str, Any]:
         return await self.admin("clock/advance", {})
-
-

@@ -191,6 +191,8 @@ async def test_lost_order_is_found_by_asking(server: LoopbackV20, broker: OandaB
     with pytest.raises(OutcomeUnknownError):
         await broker.submit(ORDER)
     transactions = [v20.order_transaction(11, "client-1"), v20.fill_transaction(12, "client-1")]
+    server.on("PUT /cancel", answer({"errorCode": "NO_SUCH_ORDER", "lastTransactionID": "12"}, 404))
+    await broker.cancel("client-1")  # a try to cancel does not hide what came before it
     other = [v20.order_transaction(13, "client-2"), v20.fill_transaction(14, "client-2")]
     server.on("GET /sinceid", answer({"transactions": transactions + other, "lastTransactionID": "14"}))
     events = await broker.resolve("client-1")

@@ -100,7 +100,8 @@ class OrderEntry:
         raise AssertionError("unreachable")
 
     async def _trade(self, endpoint: Endpoint, what: str, client_order_id: str) -> list[BrokerEvent]:
-        self._sent[client_order_id] = self._connection.last_transaction
+        # The first time counts: a later cancel must not move the start of the search past the order itself.
+        self._sent.setdefault(client_order_id, self._connection.last_transaction)
         if len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
         reply = await self._connection.ordering(lambda: self._connection.client.trade(endpoint, what))
