@@ -1,9 +1,12 @@
 """REST faults over a real socket: an order is sent once, and what became of it is never assumed."""
 
 import asyncio
+import shutil
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import loopback_v20 as v20
@@ -115,6 +118,44 @@ async def test_refused_connection_was_never_sent() -> None:
     assert not isinstance(caught.value, OutcomeUnknownError)
     assert secrets_in(caught.value) == []
     await broker.close()
+
+
+async def test_unencrypted_server_behind_https_is_unknown(server: LoopbackV20) -> None:
+    url = f"https://127.0.0.1:{server.port}"
+    settings = OandaSettings(rest_url=url, stream_url=url, token=v20.TOKEN, account_id=v20.ACCOUNT)
+    broker = OandaBroker(settings, LiveClock())
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await broker.submit(ORDER)
+    assert secrets_in(caught.value) == []
+    await broker.close()
+
+
+async def test_untrusted_certificate_was_never_sent(tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl program to make a certificate")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    making = await asyncio.create_subprocess_exec(
+        *f"{openssl} req -x509 -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout {key} -out {certificate}".split(),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await making.wait() == 0
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.read(10))
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    url = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    broker = OandaBroker(OandaSettings(rest_url=url, stream_url=url, token="t0ken", account_id="a-1"), LiveClock())
+    with pytest.raises(UnavailableError, match="SSLError"):
+        await broker.submit(ORDER)
+    assert seen == []
+    await broker.close()
+    listener.close()
 
 
 async def test_429_on_an_order_is_not_sent_again(server: LoopbackV20, broker: OandaBroker) -> None:

@@ -6,6 +6,7 @@ was never sent from one whose reply was lost.
 
 import os
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from oandapyV20 import API, V20Error
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import ConnectTimeoutError as UrllibConnectTimeoutError
-from urllib3.exceptions import MaxRetryError, NewConnectionError
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProxyError, SSLError
 
 from core.errors import (
     ConfigurationError,
@@ -222,6 +223,10 @@ def never_sent(error: requests.RequestException) -> bool:
     cause = error.args[0] if error.args else None
     if isinstance(cause, MaxRetryError):
         cause = cause.reason
+    if isinstance(cause, ProxyError):
+        cause = cause.original_error
+    if isinstance(cause, SSLError):  # of TLS failures only this one certainly came before the request
+        return bool(cause.args) and isinstance(cause.args[0], ssl.SSLCertVerificationError)
     return isinstance(cause, NewConnectionError | UrllibConnectTimeoutError)
 
 
