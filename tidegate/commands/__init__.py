@@ -1,1 +1,15 @@
 """The commands. A module imports what its command needs inside the function: `tidegate --help` pays for none of it."""
+
+from collections.abc import Callable
+
+import typer
+
+from tidegate.commands import batch, demonstration, release, services, trading
+
+REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
+    demonstration.register,
+    services.register,
+    batch.register,
+    release.register,
+    trading.register,
+)
