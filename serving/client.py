@@ -106,7 +106,7 @@ def _failure(url: str, status: int, content: bytes) -> UnavailableError | Refuse
     """Turn an HTTP failure into the error a predictor raises."""
     try:
         reason = msgspec.json.decode(content, type=dict[str, str])["error"]
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         reason = content[:200].decode("utf-8", "replace")
     if status == 409:
         return RefusedError(f"{url} refused: {reason}")

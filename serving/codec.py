@@ -151,7 +151,7 @@ def decode_json_request(body: bytes) -> PredictionRequest:
     """
     try:
         document = _json_decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"request body: {error}") from None
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, as in the binary form
@@ -217,7 +217,7 @@ def _unframe(magic: bytes, body: bytes, decoder: "msgspec.msgpack.Decoder[Header
         raise BadInputError(f"header of {length} bytes does not fit into a body of {len(body)} bytes")
     try:
         header = decoder.decode(memoryview(body)[_PREFIX.size : end])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"header: {error}") from None
     return header, end + (-end % _ALIGNMENT)
 

@@ -64,7 +64,7 @@ class ModelStore:
             pointer = msgspec.json.decode(path.read_bytes(), type=Pointer)
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise IntegrityError(f"serving pointer {path} is malformed: {error}; publish the version again") from None
         approval = pointer.approval
         claims = (pointer.strategy, pointer.version, pointer.model_digest, pointer.evidence_digest)

@@ -33,7 +33,7 @@ def _load(kind: type[Document], path: Path) -> Document:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
         raise IntegrityError(f"model package {path.parent}: {path.name} is missing; build the package again") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntegrityError(f"model package {path.parent}: {path.name} is malformed: {error}") from None
 
 
