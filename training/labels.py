@@ -41,7 +41,7 @@ class Labels:
     step: NDArray[np.int64]  # index into the panel's time axis
     instrument: NDArray[np.int64]  # index into ``instruments``
     time_ns: NDArray[np.int64]
-    arrival_ns: NDArray[np.int64]
+    arrival_ns: NDArray[np.int64]  # when the step could be decided on: every bar up to it had arrived
     label_end_ns: NDArray[np.int64]
     label: NDArray[np.int8]
     net_long: NDArray[np.float64]
@@ -121,6 +121,7 @@ def make_labels(panel: Panel, costs: Mapping[str, Any], parameters: LabelParamet
         raise BadInputError(f"labels.horizon must be at least 1, not {parameters.horizon}")
     known = panel.between(int(panel.time_ns[0]) if len(panel.time_ns) else 0, cutoff_ns)
     quotes = quote_panel(known, costs)
+    moment = decision_moments(known)
     parts: list[tuple[NDArray[Any], ...]] = []
     for index in range(len(known.instruments)):
         bars = np.flatnonzero(~np.isnan(quotes.middle[:, index]))
@@ -136,8 +137,7 @@ def make_labels(panel: Panel, costs: Mapping[str, Any], parameters: LabelParamet
             MOMENTUM_STEPS,
         )
         here = bars[start]
-        arrival = known.arrival_ns[here, index]
-        parts.append((here, np.full(len(start), index), arrival, known.time_ns[bars[end]], label, values, start))
+        parts.append((here, np.full(len(start), index), moment[here], known.time_ns[bars[end]], label, values, start))
     step, instrument, arrival, ends, label, values, bar = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
@@ -146,6 +146,9 @@ def make_labels(panel: Panel, costs: Mapping[str, Any], parameters: LabelParamet
             f"no bar before the holdout can be labelled: {len(known.time_ns)} times, horizon {parameters.horizon}"
         )
     order = np.lexsort((instrument, step))
+    order = order[distinct_moments(moment)[step[order]]]
+    if not len(order):
+        raise BadInputError("no step was known before the next one: the catalog holds a backfill's arrival times")
     step, instrument, values = step[order], instrument[order], values[order]
     labels = Labels(
         step, instrument, known.time_ns[step], arrival[order], ends[order], label[order],
@@ -154,6 +157,23 @@ def make_labels(panel: Panel, costs: Mapping[str, Any], parameters: LabelParamet
     )  # fmt: skip
     assert_before_holdout(labels.time_ns, labels.label_end_ns, cutoff_ns)
     return labels
+
+
+def decision_moments(panel: Panel) -> NDArray[np.int64]:
+    """Return when each step could be decided on, int64 [T]: when every bar up to it had arrived.
+
+    Features rest on the whole cross-section and on all rows before, so the last arrival counts, as in ``features``.
+    """
+    return np.maximum.accumulate(np.maximum(panel.arrival_ns.max(axis=1), panel.time_ns))
+
+
+def distinct_moments(moment: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which steps could be decided on before the next one was known, bool [T].
+
+    For the others (a correction that came days later) a point-in-time join would hand out the features of a later step.
+    """
+    microseconds = moment // 1000
+    return np.append(np.diff(microseconds) > 0, True)
 
 
 def assert_before_holdout(time_ns: NDArray[np.int64], label_end_ns: NDArray[np.int64], cutoff_ns: int) -> None:

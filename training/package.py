@@ -47,7 +47,7 @@ class TrainingReport(msgspec.Struct, frozen=True):
     name: str
     folds: tuple[FoldReport, ...]
     fitted: dict[str, float]
-    calibration: dict[str, Any]
+    calibration: dict[str, float]  # slopes of the final model
     parity: float  # largest difference between the exported graph and the fitted model
     importance: dict[str, float] | None = None
     weights: dict[str, float] | None = None  # of the blend's components

@@ -180,7 +180,8 @@ class Run:
         if self.tags_of().get(RESTORED):
             for fold in report.folds:
                 self.fold(fold.fold, fold.log_loss, fold.fitted)
-        self.metrics({"onnx_parity": report.parity, **{f"final_{k}": v for k, v in report.fitted.items()}})
+        final = {f"final_{key}": value for key, value in (report.fitted | report.calibration).items()}
+        self.metrics({"onnx_parity": report.parity, **final})
         for path in sorted(folder.iterdir()):
             if path.is_file() and not path.name.startswith("."):
                 self.artifact(path, "model_files")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset import Dataset
-from training.models.calibration import Calibration, fit_calibration
+from training.models.calibration import Slopes, fit_slopes
 from training.models.interface import Forecaster
 from training.splits import Split
 
@@ -60,7 +60,7 @@ def walk_forward(
     rows = np.concatenate([fold.test for fold in folds])
     numbers = np.concatenate([np.full(len(fold.test), fold.number, np.int64) for fold in folds])
     raw = np.concatenate(answers)
-    calibrated = progressive_calibration(dataset, rows, numbers, raw)
+    calibrated = progressive_calibration(dataset, folds, rows, numbers, raw)
     return OutOfFold(rows, numbers, raw, calibrated)
 
 
@@ -93,18 +93,32 @@ def progressively(
     return answer
 
 
-def progressive_calibration(dataset: Dataset, rows: Rows, fold: NDArray[np.int64], raw: Probabilities) -> Probabilities:
+def class_frequencies(dataset: Dataset, rows: Rows) -> Probabilities:
+    """Return the weighted class frequencies of rows, with one imagined row a class: unlikely is not impossible; [3]."""
+    counts = np.bincount(dataset.label[rows], weights=dataset.weights[rows], minlength=3) + 1.0
+    return counts / counts.sum()
+
+
+def progressive_calibration(
+    dataset: Dataset, folds: list[Split], rows: Rows, fold: NDArray[np.int64], raw: Probabilities
+) -> Probabilities:
     """Return predictions calibrated with what was known before their fold."""
+    frequencies = np.stack([class_frequencies(dataset, split.train) for split in folds])
     return progressively(
         dataset,
         rows,
         fold,
-        Calibration(),
-        lambda known: calibrate(dataset, rows[known], raw[known]),
-        lambda calibration, here: calibration.apply(raw[here]),
+        Slopes(),
+        lambda known: _slopes(dataset, rows[known], raw[known], frequencies[fold[known]]),
+        lambda slopes, here: slopes.around(frequencies[fold[here][0]]).apply(raw[here]),
     )
 
 
-def calibrate(dataset: Dataset, rows: Rows, raw: Probabilities) -> Calibration:
-    """Fit a calibration on out-of-fold predictions of these rows."""
-    return fit_calibration(raw, dataset.label[rows], dataset.weights[rows])
+def final_slopes(dataset: Dataset, folds: list[Split], predictions: OutOfFold, raw: Probabilities) -> Slopes:
+    """Fit the slopes of the final model on all out-of-fold predictions ``raw``."""
+    frequencies = np.stack([class_frequencies(dataset, split.train) for split in folds])
+    return _slopes(dataset, predictions.rows, raw, frequencies[predictions.fold])
+
+
+def _slopes(dataset: Dataset, rows: Rows, raw: Probabilities, frequencies: Probabilities) -> Slopes:
+    return fit_slopes(raw, frequencies, dataset.label[rows], dataset.weights[rows])

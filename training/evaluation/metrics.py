@@ -47,6 +47,27 @@ def skill_interval(
     return bootstrap.interval(columns, lambda sums: 1.0 - sums[..., 0] / sums[..., 1])
 
 
+def direction_skill_interval(
+    probabilities: Probabilities,
+    reference: Probabilities,
+    labels: Classes,
+    time_index: NDArray[np.int64],
+    bootstrap: BlockBootstrap,
+) -> Interval:
+    """Return the log-loss skill for the side alone, among rows that moved beyond cost, with its interval.
+
+    The whole score also rewards knowing *when* price stays within cost; a strategy is paid for knowing *which way*.
+    """
+    moved = labels != FLAT
+    columns: list[NDArray[np.float64]] = []
+    for answer in (probabilities, reference):
+        sides = answer[:, [SHORT, LONG]]
+        share = sides[np.arange(len(labels)), (labels == LONG).astype(np.int64)] / sides.sum(axis=1)
+        losses = np.where(moved, -np.log(np.maximum(share, 1e-15)), 0.0)
+        columns.append(per_time(losses, time_index, bootstrap.steps))
+    return bootstrap.interval(np.column_stack(columns), lambda sums: 1.0 - sums[..., 0] / sums[..., 1])
+
+
 def hit_interval(
     probabilities: Probabilities, labels: Classes, time_index: NDArray[np.int64], bootstrap: BlockBootstrap
 ) -> Interval:

@@ -70,8 +70,7 @@ def evaluate(
         judge.add(name, predictions[name].calibrated, None)
     models = {name: judge.entries[name] for name in sorted(predictions)}
     chosen = choose(models, parameters.models.chosen)
-    best = min(entry["log_loss"] for entry in baselines.values() if entry["log_loss"] is not None)
-    winners = [name for name, entry in models.items() if entry["log_loss"] < best and entry["skill"]["low"] > 0]
+    winners = [name for name, entry in models.items() if _beats(entry, baselines)]
     content = {
         "market": parameters.market,
         "rows": len(rows),
@@ -124,14 +123,14 @@ class _Judge:
         )
         self.entries: dict[str, dict[str, Any]] = {}
         self.performances: dict[str, Performance] = {}
-        self._reference: NDArray[np.float64] | None = None
+        self._reference: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def add(self, name: str, answer: NDArray[np.float64], targets: NDArray[np.float64] | None) -> None:
         """Score probabilities; trade them, or ``targets`` where given."""
         losses = metrics.log_loss_rows(answer, self.labels)
         if self._reference is None:
-            self._reference = losses
-        reference = self._reference
+            self._reference = answer, losses
+        reference_answer, reference = self._reference
         bins = metrics.reliability(answer, self.labels, self.bins)
         numbers = np.unique(self.fold)
         per_fold = [float(losses[self.fold == number].mean()) for number in numbers]
@@ -144,6 +143,9 @@ class _Judge:
             "log_loss": float(losses.mean()),
             "brier": float(metrics.brier_rows(answer, self.labels).mean()),
             "skill": metrics.summary(metrics.skill_interval(losses, reference, self.step, self.bootstrap)),
+            "direction_skill": metrics.summary(
+                metrics.direction_skill_interval(answer, reference_answer, self.labels, self.step, self.bootstrap)
+            ),
             "hit_rate": metrics.summary(metrics.hit_interval(answer, self.labels, self.step, self.bootstrap)),
             "calibration_error": metrics.calibration_error(bins),
             "reliability": bins,
@@ -180,12 +182,31 @@ class _Judge:
         }
 
 
+def _beats(entry: dict[str, Any], baselines: dict[str, dict[str, Any]]) -> bool:
+    """Return whether a model is better than every baseline in score and in profit after cost."""
+    losses = [other["log_loss"] for other in baselines.values() if other["log_loss"] is not None]
+    sharpes = [other["strategy"]["sharpe"]["value"] for other in baselines.values()]
+    better = entry["log_loss"] < min(losses) and entry["strategy"]["sharpe"]["value"] > max(sharpes)
+    return better and entry["skill"]["low"] > 0
+
+
 def _words(models: dict[str, dict[str, Any]], chosen: str, winners: list[str], steps: int) -> str:
-    skill = models[chosen]["skill"]
-    said = f"{chosen} has a skill of {skill['value']:+.3%} ({skill['low']:+.3%} to {skill['high']:+.3%})"
-    over = f"against class frequencies over {steps} unseen decision times"
+    def said(key: str) -> str:
+        value = models[chosen][key]
+        return f"{value['value']:+.3%} ({value['low']:+.3%} to {value['high']:+.3%})"
+
+    sharpe = models[chosen]["strategy"]["sharpe"]
+    found = (
+        f"over {steps} unseen decision times {chosen} has a skill of {said('skill')} against class frequencies, "
+        f"{said('direction_skill')} on the direction alone, and a Sharpe ratio of {sharpe['value']:+.2f} "
+        f"({sharpe['low']:+.2f} to {sharpe['high']:+.2f}) after cost"
+    )
     if winners:
-        return (
-            f"{', '.join(winners)} beat{'s' if len(winners) == 1 else ''} every baseline out of sample; {said} {over}."
-        )
-    return f"No model beats the baselines out of sample: {said} {over}. There is no evidence of an edge."
+        return f"{', '.join(winners)} beat{'s' if len(winners) == 1 else ''} every baseline out of sample: {found}."
+    paid = models[chosen]["skill"]["low"] > 0
+    reason = (
+        " It knows better than chance when price stays within cost, but that does not pay."
+        if paid
+        else " There is no evidence of an edge."
+    )
+    return f"No model beats the baselines out of sample: {found}.{reason}"

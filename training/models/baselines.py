@@ -10,16 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset import Dataset
+from training.walkforward import class_frequencies
 
 Rows = NDArray[np.int64]
-_PRIOR = 1.0  # one imagined row per class: a class never seen is unlikely, not impossible
 
 WITHOUT = "carry is no baseline here: the source knows no interest rates"
-
-
-def _frequencies(labels: NDArray[np.int8], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    counts = np.bincount(labels, weights=weights, minlength=3) + _PRIOR
-    return counts / counts.sum()
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,7 @@ class Climatology:
 
     def predict(self, dataset: Dataset, train: Rows, test: Rows) -> NDArray[np.float64]:
         """Return probabilities [N, 3] for the test rows."""
-        return np.tile(_frequencies(dataset.label[train], dataset.weights[train]), (len(test), 1))
+        return np.tile(class_frequencies(dataset, train), (len(test), 1))
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class GroupedClimatology:
         for group in np.unique(groups[test]):
             rows = train[groups[train] == group]
             if len(rows):
-                answer[groups[test] == group] = _frequencies(dataset.label[rows], dataset.weights[rows])
+                answer[groups[test] == group] = class_frequencies(dataset, rows)
         return answer
 
     def _groups(self, dataset: Dataset) -> NDArray[np.int64]:

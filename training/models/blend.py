@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset import Dataset
-from training.models.calibration import Calibration
-from training.walkforward import OutOfFold, calibrate, progressive_calibration, progressively
+from training.models.calibration import Slopes
+from training.splits import Split
+from training.walkforward import OutOfFold, final_slopes, progressive_calibration, progressively
 
 Probabilities = NDArray[np.float64]
 _ROUNDS = 500
@@ -21,10 +22,10 @@ _PRIOR_SHARE = 0.02  # equal weights count as this share of the rows: a tie must
 
 @dataclass(frozen=True)
 class Blend:
-    """Weights by component (sorted by name) and the calibration of their pool."""
+    """Weights by component (sorted by name) and the calibration slopes of their pool."""
 
     weights: dict[str, float]
-    calibration: Calibration
+    slopes: Slopes
 
 
 def pool_weights(
@@ -47,11 +48,12 @@ def pool_weights(
     return rounded / rounded.sum()
 
 
-def blend(dataset: Dataset, components: dict[str, OutOfFold]) -> tuple[OutOfFold, Blend]:
+def blend(dataset: Dataset, folds: list[Split], components: dict[str, OutOfFold]) -> tuple[OutOfFold, Blend]:
     """Pool components' calibrated out-of-fold predictions, walking forward; return them and the final blend.
 
     Args:
         dataset: the rows.
+        folds: the splits the components were tested on.
         components: out-of-fold predictions by name, all for the same test rows.
     """
     names = sorted(components)
@@ -68,10 +70,8 @@ def blend(dataset: Dataset, components: dict[str, OutOfFold]) -> tuple[OutOfFold
         lambda known: pool_weights(stacked[:, known], labels[known], weights[known]),
         lambda pool, here: np.tensordot(pool, stacked[:, here], axes=1),
     )
-    calibrated = progressive_calibration(dataset, rows, fold, pooled)
+    calibrated = progressive_calibration(dataset, folds, rows, fold, pooled)
     final = pool_weights(stacked, labels, weights)
-    result = Blend(
-        {name: float(weight) for name, weight in zip(names, final, strict=True)},
-        calibrate(dataset, rows, np.tensordot(final, stacked, axes=1)),
-    )
-    return OutOfFold(rows, fold, pooled, calibrated), result
+    predictions = OutOfFold(rows, fold, pooled, calibrated)
+    slopes = final_slopes(dataset, folds, predictions, np.tensordot(final, stacked, axes=1))
+    return predictions, Blend({name: float(weight) for name, weight in zip(names, final, strict=True)}, slopes)

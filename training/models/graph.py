@@ -135,8 +135,8 @@ def _calibration_nodes(source: str) -> list[Any]:
     return [
         helper.make_node("Max", [source, "floor"], ["floored"], name="floor_probability"),
         helper.make_node("Log", ["floored"], ["logs"], name="log_probability"),
-        helper.make_node("Mul", ["logs", "temperature"], ["scaled_logs"], name="temperature_scaling"),
-        helper.make_node("Add", ["scaled_logs", "bias"], ["logits"], name="class_bias"),
+        helper.make_node("MatMul", ["logs", "slopes"], ["scaled_logs"], name="slope_scaling"),
+        helper.make_node("Add", ["scaled_logs", "base"], ["logits"], name="base_rates"),
         helper.make_node("Softmax", ["logits"], [OUTPUT], name="normalise", axis=1),
     ]
 
@@ -144,8 +144,8 @@ def _calibration_nodes(source: str) -> list[Any]:
 def _calibration_values(calibration: Calibration) -> list[Any]:
     return [
         _float("floor", FLOOR),
-        _float("temperature", calibration.temperature),
-        _float("bias", np.array([calibration.bias])),
+        _float("slopes", calibration.matrix),
+        _float("base", calibration.bias[None, :]),
     ]
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from core.domain import CLASSES
 from training.models import BLEND, COMPONENTS, create, model_folder
 from training.models import graph as graphs
 from training.models.blend import blend as fit_blend
+from training.models.calibration import Slopes
 from training.models.interface import Forecaster
 from training.package import (
     FoldReport,
@@ -22,7 +22,7 @@ from training.package import (
 from training.splits import last_window
 from training.stages.context import Context, load_context
 from training.stages.progress import Progress
-from training.walkforward import OutOfFold, calibrate, log_loss, walk_forward
+from training.walkforward import OutOfFold, class_frequencies, final_slopes, log_loss, walk_forward
 
 
 def train(name: str) -> None:
@@ -44,7 +44,8 @@ def train(name: str) -> None:
         rows = last_window(dataset.time_ns, parameters.validation.train_steps)
         model = create(name, parameters)
         model.fit(dataset.training_data(rows, model.lookback))
-        calibration = calibrate(dataset, predictions.rows, predictions.raw)
+        slopes = final_slopes(dataset, folds, predictions, predictions.raw)
+        calibration = slopes.around(class_frequencies(dataset, rows))
         content = graphs.to_bytes(graphs.with_calibration(model.graph(), calibration))
         windows = dataset.windows(parity_rows(dataset, rows), model.lookback)
         parity = graphs.check_parity(content, windows, calibration.apply(model.predict_proba(windows)))
@@ -63,10 +64,7 @@ def train(name: str) -> None:
             name=name,
             folds=tuple(reports),
             fitted=model.fitted(),
-            calibration={
-                "temperature": calibration.temperature,
-                "bias": dict(zip(CLASSES, calibration.bias, strict=True)),
-            },
+            calibration=_slopes(slopes),
             parity=parity,
             importance=model.importance(dataset.feature_names),
         )
@@ -82,16 +80,17 @@ def blend() -> None:
     parameters, dataset = context.parameters, context.dataset
     components = {name: read_out_of_fold(model_folder(name), dataset) for name in COMPONENTS}
     with context.tracker().fit(BLEND, {"components": ", ".join(COMPONENTS), "pool": "linear, out-of-fold"}) as run:
-        predictions, fitted = fit_blend(dataset, components)
+        predictions, fitted = fit_blend(dataset, context.folds, components)
         rows = last_window(dataset.time_ns, parameters.validation.train_steps)
+        calibration = fitted.slopes.around(class_frequencies(dataset, rows))
         models = {name: read_model(model_folder(name)) for name in sorted(components)}
         parts = [(name, models[name], fitted.weights[name]) for name in sorted(components)]
-        content = graphs.to_bytes(graphs.merge(parts, fitted.calibration))
+        content = graphs.to_bytes(graphs.merge(parts, calibration))
         lookback = max(_lookback(model) for model in models.values())
         windows = dataset.windows(parity_rows(dataset, rows), lookback)
         answers = [graphs.run(model.SerializeToString(), windows[:, -_lookback(model) :]) for _, model, _ in parts]
         pooled = np.tensordot(np.array([weight for _, _, weight in parts]), np.stack(answers), axes=1)
-        parity = graphs.check_parity(content, windows, fitted.calibration.apply(pooled))
+        parity = graphs.check_parity(content, windows, calibration.apply(pooled))
         folder = model_folder(BLEND)
         made_of: dict[str, Any] = {
             "weights": fitted.weights,
@@ -102,13 +101,12 @@ def blend() -> None:
             _fold_report(context, fold.number, _fold_loss(context, predictions, fold.number), {})
             for fold in context.folds
         )
-        bias = dict(zip(CLASSES, fitted.calibration.bias, strict=True))
         worst = max(parity, *(read_training(model_folder(name)).parity for name in components))
         written = TrainingReport(
             name=BLEND,
             folds=reports,
             fitted={},
-            calibration={"temperature": fitted.calibration.temperature, "bias": bias},
+            calibration=_slopes(fitted.slopes),
             parity=worst,
             weights=fitted.weights,
         )
@@ -119,6 +117,10 @@ def blend() -> None:
         run.fitted(folder, written, manifest.model_digest)
         shares = ", ".join(f"{name} {weight:.2f}" for name, weight in fitted.weights.items())
         progress(f"weights {shares}; parity {worst:.1e}, model {manifest.model_digest[:12]}")
+
+
+def _slopes(slopes: Slopes) -> dict[str, float]:
+    return {"direction_slope": slopes.direction, "flatness_slope": slopes.flatness}
 
 
 def _lookback(model: Any) -> int:

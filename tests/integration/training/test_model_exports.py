@@ -9,10 +9,11 @@ from core.digest import digest_bytes
 from core.errors import IntegrityError, UsageError
 from training.dataset import TrainingData
 from training.models import COMPONENTS, create, graph
-from training.models.calibration import Calibration
+from training.models.calibration import Slopes
 from training.parameters import parse
 
-CALIBRATION = Calibration(0.8, (0.1, -0.3, 0.2))
+CALIBRATION = Slopes(0.6, 0.9).around(np.array([0.4, 0.25, 0.35]))
+POOLED = Slopes(0.9, 0.7).around(np.array([0.3, 0.3, 0.4]))
 FEATURES = 6
 
 
@@ -31,7 +32,13 @@ def rows(classes: tuple[int, ...] = (0, 1, 2), count: int = 900, lookback: int =
 
 
 def fitted(name: str, market: dict[str, Any], data: TrainingData) -> Any:
-    content = {**market, "models": {**market["models"], "lstm": {"lookback": 4, "hidden": 6, "epochs": 4, "batch_size": 64, "learning_rate": 0.02}}}
+    content = {
+        **market,
+        "models": {
+            **market["models"],
+            "lstm": {"lookback": 4, "hidden": 6, "epochs": 4, "batch_size": 64, "learning_rate": 0.02},
+        },
+    }
     model = create(name, parse(content))
     last = data.windows[:, -model.lookback :]
     model.fit(TrainingData(last, data.labels, data.weights, data.time_ns, data.label_end_ns))
@@ -78,13 +85,13 @@ def test_the_blend_is_one_graph_of_all_components(market: dict[str, Any]) -> Non
     models = {name: fitted(name, market, data) for name in COMPONENTS}
     weights = {"lstm": 0.2, "random_forest": 0.3, "xgboost": 0.5}
     parts = [(name, graph.with_calibration(models[name].graph(), CALIBRATION), weights[name]) for name in COMPONENTS]
-    content = graph.to_bytes(graph.merge(parts, Calibration(1.2, (0.0, 0.1, -0.1))))
+    content = graph.to_bytes(graph.merge(parts, POOLED))
     windows = data.windows[:200]
     pooled = sum(
         weights[name] * CALIBRATION.apply(models[name].predict_proba(windows[:, -models[name].lookback :]))
         for name in COMPONENTS
     )
-    assert graph.check_parity(content, windows, Calibration(1.2, (0.0, 0.1, -0.1)).apply(pooled)) < 1e-5
+    assert graph.check_parity(content, windows, POOLED.apply(pooled)) < 1e-5
 
 
 def test_a_graph_that_answers_differently_is_refused(market: dict[str, Any]) -> None:

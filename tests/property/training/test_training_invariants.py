@@ -10,7 +10,7 @@ from training.dataset import Dataset
 from training.evaluation.bootstrap import BlockBootstrap
 from training.labels import FLAT, LONG, SHORT, make_labels
 from training.models.blend import pool_weights
-from training.models.calibration import Calibration, fit_calibration
+from training.models.calibration import Slopes, fit_slopes
 from training.parameters import LabelParameters
 from training.splits import WalkForward, validation_tail
 from training.weights import average_uniqueness
@@ -59,7 +59,7 @@ def random_panel(seed: int, steps: int = 60) -> Panel:
     values = np.full((steps, 2, len(INPUT_COLUMNS)), np.nan)
     values[:, :, INPUT_COLUMNS.index("bid_close")] = middle - half
     values[:, :, INPUT_COLUMNS.index("ask_close")] = middle + half
-    time_ns = np.cumsum(generator.integers(1, 9, size=steps)).astype(np.int64)
+    time_ns = np.cumsum(generator.integers(1, 9, size=steps)).astype(np.int64) * 1_000_000
     return Panel(("EUR_USD", "USD_JPY"), time_ns, np.repeat(time_ns[:, None], 2, axis=1), values, BarKind.BAR)
 
 
@@ -150,17 +150,35 @@ def test_calibration_never_hurts_what_it_was_fitted_on(seed: int, sharpness: flo
     truth = generator.dirichlet([3, 1, 3], size=600)
     labels = (truth.cumsum(axis=1) < generator.random((600, 1))).sum(axis=1).clip(0, 2).astype(np.int8)
     said = truth**sharpness / (truth**sharpness).sum(axis=1, keepdims=True)
-    fitted = fit_calibration(said, labels, np.ones(600))
-    corrected = fitted.apply(said)
+    frequencies = np.tile([0.43, 0.14, 0.43], (600, 1))
+    slopes = fit_slopes(said, frequencies, labels, np.ones(600))
+    corrected = slopes.around(frequencies[0]).apply(said)
 
     def loss(values: np.ndarray) -> float:
         return float(-np.log(np.maximum(values[np.arange(600), labels], 1e-12)).mean())
 
-    assert fitted.temperature >= 0.0
+    assert 0.0 <= slopes.direction <= 1.0 and 0.0 <= slopes.flatness <= 1.0
     assert corrected.sum(axis=1) == pytest.approx(1.0)
-    assert loss(corrected) <= loss(Calibration().apply(said)) + 1e-3
-    upside_down = fit_calibration(said[:, ::-1].copy(), labels, np.ones(600))
-    assert upside_down.temperature <= 0.5  # a wrong model is silenced, not inverted
+    assert loss(corrected) <= loss(said) + 1e-6
+    if sharpness > 2.0:
+        assert slopes.direction < 0.8  # too sure of itself: drawn back
+    upside_down = fit_slopes(said[:, ::-1].copy(), frequencies, labels, np.ones(600))
+    assert upside_down.direction <= 0.2  # a wrong model is silenced, not inverted
+
+
+@settings(max_examples=25)
+@given(SEEDS, st.floats(0.0, 3.0), st.floats(0.0, 3.0))
+def test_slopes_one_change_nothing_and_zero_answer_the_frequencies(
+    seed: int, direction: float, flatness: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    said, base = generator.dirichlet([3, 1, 3], size=50), generator.dirichlet([3, 1, 3])
+    assert Slopes().around(base).apply(said) == pytest.approx(said, abs=1e-6)
+    assert Slopes(0.0, 0.0).around(base).apply(said) == pytest.approx(np.tile(base, (50, 1)), abs=1e-9)
+    scaled = Slopes(direction, flatness).around(base).apply(said)
+    odds = np.log(scaled[:, LONG] / scaled[:, SHORT]) - np.log(base[LONG] / base[SHORT])
+    before = np.log(said[:, LONG] / said[:, SHORT]) - np.log(base[LONG] / base[SHORT])
+    assert odds == pytest.approx(direction * before, abs=1e-4)
 
 
 @settings(max_examples=25)

@@ -19,8 +19,8 @@ def panel(
 ) -> Panel:
     values = np.full((len(bid), 1, len(INPUT_COLUMNS)), np.nan)
     values[:, 0, BID], values[:, 0, ASK] = bid, bid if ask is None else ask
-    time_ns = np.arange(1, len(bid) + 1, dtype=np.int64) * 100
-    arrival = np.where(np.isnan(values[:, :, BID]), 0, time_ns[:, None] + 5)
+    time_ns = np.arange(1, len(bid) + 1, dtype=np.int64) * 100_000
+    arrival = np.where(np.isnan(values[:, :, BID]), 0, time_ns[:, None] + 5_000)
     return Panel((name,), time_ns, arrival, values, kind)
 
 
@@ -33,8 +33,8 @@ def test_net_returns_are_those_of_a_trade_at_the_quotes() -> None:
     assert made.net_long[0] == pytest.approx(bought / entry, rel=1e-9)
     assert made.net_short[0] == pytest.approx(sold / entry, rel=1e-9)
     assert made.label.tolist() == [LONG]
-    assert made.label_end_ns.tolist() == [200]
-    assert made.arrival_ns.tolist() == [105]
+    assert made.label_end_ns.tolist() == [200_000]
+    assert made.arrival_ns.tolist() == [105_000]
 
 
 def test_a_move_smaller_than_the_cost_is_flat_and_the_edge_scales_the_threshold() -> None:
@@ -51,8 +51,8 @@ def test_a_move_smaller_than_the_cost_is_flat_and_the_edge_scales_the_threshold(
 def test_the_horizon_counts_own_bars_and_the_end_is_exact() -> None:
     missing = float("nan")
     made = make_labels(panel([1.0, missing, 1.1, missing, 1.2, 1.3]), COSTS, LabelParameters(2), FAR)
-    assert made.time_ns.tolist() == [100, 300]
-    assert made.label_end_ns.tolist() == [500, 600]
+    assert made.time_ns.tolist() == [100_000, 300_000]
+    assert made.label_end_ns.tolist() == [500_000, 600_000]
     assert made.bar.tolist() == [0, 1]
 
 
@@ -71,10 +71,10 @@ def test_a_missing_modelled_spread_is_named() -> None:
 
 def test_no_price_of_the_holdout_enters_a_label() -> None:
     rates = [1.0, 1.01, 1.02, 1.03, 1.04]
-    made = make_labels(panel(rates), COSTS, LabelParameters(2), cutoff_ns=500)
-    assert made.time_ns.tolist() == [100, 200]
-    assert made.label_end_ns.max() == 400
-    other = make_labels(panel([*rates[:4], 9.0]), COSTS, LabelParameters(2), cutoff_ns=500)
+    made = make_labels(panel(rates), COSTS, LabelParameters(2), cutoff_ns=500_000)
+    assert made.time_ns.tolist() == [100_000, 200_000]
+    assert made.label_end_ns.max() == 400_000
+    other = make_labels(panel([*rates[:4], 9.0]), COSTS, LabelParameters(2), cutoff_ns=500_000)
     assert np.array_equal(made.net_long, other.net_long)
 
 
@@ -86,6 +86,18 @@ def test_rows_in_the_holdout_are_an_integrity_error() -> None:
 def test_nothing_to_label_is_one_clear_line() -> None:
     with pytest.raises(BadInputError, match="no bar before the holdout"):
         make_labels(panel([1.0, 1.1]), COSTS, LabelParameters(5), FAR)
+
+
+def test_a_step_is_decided_when_the_last_bar_has_arrived_and_not_at_all_when_that_is_too_late() -> None:
+    values = np.full((4, 2, len(INPUT_COLUMNS)), np.nan)
+    values[:, :, BID] = values[:, :, ASK] = [[1.0, 100.0], [1.1, 101.0], [1.2, 102.0], [1.3, 103.0]]
+    time_ns = np.array([100_000, 200_000, 300_000, 400_000])
+    arrival = np.array([[105_000, 150_000], [205_000, 205_000], [305_000, 900_000], [405_000, 405_000]])
+    late = Panel(("EUR_USD", "USD_JPY"), time_ns, arrival, values, BarKind.BAR)
+    made = make_labels(late, COSTS, LabelParameters(1), FAR)
+    assert made.arrival_ns.tolist() == [150_000, 150_000, 205_000, 205_000]
+    # The third step was complete only after the fourth was there: its features cannot be told apart any more.
+    assert sorted(set(made.step.tolist())) == [0, 1]
 
 
 def test_volatility_is_causal_and_near_the_truth() -> None:
