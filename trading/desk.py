@@ -58,6 +58,10 @@ class Desk:
         for observer in self.observers:
             observer(record, now)
 
+    def flush(self) -> None:
+        """Make what was written survive the death of this process, before the world moves on."""
+        self._journal.flush()
+
     def rates(self) -> dict[str, float]:
         """The account currency's worth of one unit of each currency, at the standing quotes."""
         return conversion_rates(self.quotes, self._account_currency)

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 HOPS: tuple[str, ...] = (
     "features",
     "prediction",
+    "catch_up",
     "decision",
     "risk",
     "journal",

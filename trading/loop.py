@@ -219,6 +219,8 @@ class TradingLoop:
             self._degrade("broker", error.message)
             self._finish(time_ns)
             return
+        caught_up = time.perf_counter_ns()
+        self._measure("catch_up", caught_up - started)
         rates = self._desk.rates()
         equity = self._desk.equity(rates)
         self._update_risk_state(equity)
@@ -243,7 +245,7 @@ class TradingLoop:
         )
         for decision in decisions:
             self._desk.commit(self._decision_record(decision, time_ns))
-        self._measure("decision", time.perf_counter_ns() - started)
+        self._measure("decision", time.perf_counter_ns() - caught_up)
         await self._send(decisions, received)
         self._finish(time_ns)
 
@@ -263,6 +265,7 @@ class TradingLoop:
         unrealised = self._desk.unrealised(rates)
         equity = float(self._desk.state.balance) + unrealised
         self._desk.commit(records.StepDone(time_ns, equity, unrealised, rates))
+        self._desk.flush()
         self._metrics.equity.set(equity)
         self._metrics.processed.set(time_ns / NANOSECONDS)
 

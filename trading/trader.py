@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from trading.summary import CostsPaid, SessionSummary, SummaryCollector, read_st
 from trading.window import FeatureWindow
 
 _log = get_logger("trading")
+SWITCH_SECONDS = 0.0002
 JOURNAL = "journal"
 SUMMARY = "summary.json"
 LIVE_FEATURES = "live_features.npz"
@@ -72,6 +74,8 @@ async def run_trader(
         BadInputError: feature state or instruments do not fit.
     """
     config.check()
+    # A write to disk gives the interpreter lock away; other threads must hand it back before an order gets old.
+    sys.setswitchinterval(SWITCH_SECONDS)
     journal_directory = config.session_directory / JOURNAL
     with Journal(journal_directory) as journal:
         trader = _Trader(config, broker, predictor, clock, feed, journal, journal_directory)

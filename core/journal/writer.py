@@ -132,17 +132,28 @@ class Journal:
             self._wake.set()
         return sequence
 
-    def sync(self) -> None:
-        """Put everything appended so far on disk.
+    def flush(self) -> None:
+        """Hand everything appended so far to the operating system: it survives the death of the process.
 
         Raises:
             UnavailableError: the disk refused.
         """
+        self._flush_all(synchronise=False)
+
+    def sync(self) -> None:
+        """Put everything appended so far on disk: it survives a power cut.
+
+        Raises:
+            UnavailableError: the disk refused.
+        """
+        self._flush_all(synchronise=True)
+
+    def _flush_all(self, synchronise: bool) -> None:
         with self._mutex:
             if self._failure is not None:
                 raise UnavailableError(f"journal {self._directory} failed before: {self._failure.strerror}")
             try:
-                self._flush(synchronise=True)
+                self._flush(synchronise)
             except OSError as error:
                 self._failure = error
                 raise UnavailableError(f"journal {self._directory} cannot be written: {error.strerror}") from error

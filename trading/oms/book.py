@@ -49,8 +49,16 @@ class OrderBook:
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
+        self._open: dict[str, Order] = {}  # a session has many orders and few open ones
         self._by_broker_id: dict[str, str] = {}
         self._last_fill: dict[str, int] = {}  # transaction of the newest fill by instrument
+
+    def _set(self, order: Order, state: OrderState) -> None:
+        order.state = state
+        if state.terminal:
+            self._open.pop(order.key, None)
+        else:
+            self._open[order.key] = order
 
     def submit(self, request: OrderRequest, time_ns: int) -> Order:
         """Enter an order that is about to be sent."""
@@ -63,7 +71,7 @@ class OrderBook:
             created_ns=time_ns,
             request=request,
         )
-        self.orders[order.key] = order
+        self.orders[order.key] = self._open[order.key] = order
         return order
 
     def move(self, key: str, state: OrderState, words: str = "") -> Order:
@@ -74,7 +82,7 @@ class OrderBook:
             KeyError: there is no such order.
         """
         order = self.orders[key]
-        order.state = transition(key, order.state, state)
+        self._set(order, transition(key, order.state, state))
         order.words = words or order.words
         return order
 
@@ -86,7 +94,7 @@ class OrderBook:
         if order.never_sent:
             # It was given up and turns up after all: the broker's word is the last one.
             order.never_sent = False
-            order.state = OrderState.UNKNOWN
+            self._set(order, OrderState.UNKNOWN)
         return order
 
     def accepted(self, event: OrderAccepted) -> Order:
@@ -102,9 +110,9 @@ class OrderBook:
                 created_ns=event.time_ns,
                 parent_transaction=self._parent_fill(event),
             )
-            self.orders[order.key] = order
+            self.orders[order.key] = self._open[order.key] = order
         else:
-            order.state = transition(order.key, order.state, OrderState.ACCEPTED)
+            self._set(order, transition(order.key, order.state, OrderState.ACCEPTED))
         order.broker_order_id = event.broker_order_id
         self._by_broker_id[event.broker_order_id] = order.key
         return order
@@ -124,7 +132,7 @@ class OrderBook:
             after = order.state  # the cancel is still on its way
         else:
             after = transition(order.key, order.state, after)
-        order.state = after
+        self._set(order, after)
         order.words = fill.reason
         order.fill_transaction = self._last_fill[fill.instrument] = fill.transaction_id
         return order
@@ -150,7 +158,7 @@ class OrderBook:
         """An order is gone without (further) execution."""
         order = self.find(event.client_order_id, event.broker_order_id)
         if order is not None:
-            order.state = transition(order.key, order.state, OrderState.CANCELLED)
+            self._set(order, transition(order.key, order.state, OrderState.CANCELLED))
             order.words = event.reason
             order.reject_reason = event.reject_reason
         return order
@@ -161,9 +169,9 @@ class OrderBook:
         if order is None:
             return None
         if order.state is OrderState.PENDING_CANCEL:
-            order.state = transition(order.key, order.state, OrderState.ACCEPTED)
+            self._set(order, transition(order.key, order.state, OrderState.ACCEPTED))
         elif not order.state.terminal:
-            order.state = transition(order.key, order.state, OrderState.REJECTED)
+            self._set(order, transition(order.key, order.state, OrderState.REJECTED))
             order.reject_reason = event.reject_reason
         order.words = event.broker_reason
         return order
@@ -179,13 +187,13 @@ class OrderBook:
             created_ns=fill.time_ns,
             broker_order_id=fill.broker_order_id,
         )
-        self.orders[key] = order
+        self.orders[key] = self._open[key] = order
         self._by_broker_id[fill.broker_order_id] = key
         return order
 
     def open(self) -> list[Order]:
         """Orders to which something may still happen, in key order."""
-        return [self.orders[key] for key in sorted(self.orders) if not self.orders[key].state.terminal]
+        return [self._open[key] for key in sorted(self._open)]
 
     def uncertain(self) -> list[Order]:
         """Our own orders of which we do not know whether the broker has them."""
@@ -193,4 +201,4 @@ class OrderBook:
 
     def in_flight(self) -> frozenset[str]:
         """Instruments with one of our orders still working (attached stops do not count)."""
-        return frozenset(order.instrument for order in self.open() if order.request is not None)
+        return frozenset(order.instrument for order in self._open.values() if order.request is not None)

@@ -40,12 +40,14 @@ class PositionBook:
 
     def __init__(self) -> None:
         self._lots: dict[str, list[Lot]] = {}
+        self._units: dict[str, Decimal] = {}  # of the instruments that are not flat, by name
         self.realised: dict[str, Decimal] = {}  # quote currency, by instrument
 
     def open_at(self, instrument: str, units: Decimal, price: Decimal, time_ns: int) -> None:
         """Take over a position that stood before the session, as one lot."""
         if units:
             self._lots[instrument] = [Lot(0, units, price, time_ns)]
+            self._count(instrument)
 
     def apply(self, fill: Fill, lot_transaction: int = 0) -> list[Closing]:
         """Apply one execution and return what it closed.
@@ -83,11 +85,19 @@ class PositionBook:
         if rest:
             remaining.append(Lot(fill.transaction_id, rest, fill.price, fill.time_ns))
         self._lots[fill.instrument] = remaining
+        self._count(fill.instrument)
         return closings
+
+    def _count(self, instrument: str) -> None:
+        total = sum((lot.units for lot in self._lots[instrument]), _ZERO)
+        self._units.pop(instrument, None)
+        if total:
+            self._units[instrument] = total
+            self._units = dict(sorted(self._units.items()))
 
     def units(self, instrument: str) -> Decimal:
         """Signed open units."""
-        return sum((lot.units for lot in self._lots.get(instrument, ())), _ZERO)
+        return self._units.get(instrument, _ZERO)
 
     def average_price(self, instrument: str) -> Decimal:
         """Average price of the open units; 0 when flat."""
@@ -97,7 +107,7 @@ class PositionBook:
 
     def held(self) -> dict[str, Decimal]:
         """Signed units by instrument, without the flat ones."""
-        return {name: self.units(name) for name in sorted(self._lots) if self.units(name)}
+        return dict(self._units)
 
     def unrealised(self, instrument: str, bid: float, ask: float) -> float:
         """Profit in quote currency if closed at these prices."""
