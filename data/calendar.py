@@ -71,7 +71,8 @@ class ForexCalendar:
 
     def expected_starts(self, start_ns: int, end_ns: int, length_ns: int) -> NDArray[np.int64]:
         """Return the starts in ``[start_ns, end_ns)`` of bars on the UTC grid during which the market is open."""
-        opens, closes = self.sessions(start_ns, end_ns)
+        # A long bar may begin in the range before a session that opens after it.
+        opens, closes = self.sessions(start_ns, end_ns + length_ns)
         parts = [
             np.arange(opening // length_ns, -(-closing // length_ns), dtype=np.int64)
             for opening, closing in zip(opens, closes, strict=True)

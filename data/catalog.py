@@ -197,7 +197,9 @@ class Transaction:
         """Append the rows that are new or changed, compared with the latest versions.
 
         A changed row becomes the next version. It arrived at ``known_ns``, and never before the version it replaces:
-        what was known earlier stays as it was. Rows of one event time are numbered in the order they come.
+        what was known earlier stays as it was. A row that is new to the catalog keeps the arrival time of its source,
+        also when it is written late: a backfill recreates what an observer of that day would have known. Rows of one
+        event time are numbered in the order they come.
 
         Raises:
             BadInputError: a row changed and ``known_ns`` is None: when a correction became known must be said.
@@ -262,9 +264,10 @@ class Transaction:
         if manifest != self._before or not (self._catalog.root / MANIFEST).is_file():
             write_manifest(self._catalog.root, manifest)
         counted = {part.path for part in self._parts}
-        for path in sorted(self._catalog.root.rglob("part-*.parquet")):
-            if path.relative_to(self._catalog.root).as_posix() not in counted:
-                path.unlink(missing_ok=True)
+        for pattern in ("part-*.parquet", ".*.partial"):  # what a process that was killed left behind
+            for path in sorted(self._catalog.root.rglob(pattern)):
+                if path.relative_to(self._catalog.root).as_posix() not in counted:
+                    path.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """Remove what was written."""

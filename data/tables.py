@@ -57,6 +57,7 @@ def read_text(content: bytes, layout: Layout, origin: str) -> TextColumns:
     """
     if not content.strip():
         raise BadInputError(f"{origin} is empty: expected {layout.words}")
+    content = _as_utf8(content)
     first_line = 1
     if layout.header:
         head, _, content = content.partition(b"\n")
@@ -77,11 +78,11 @@ def read_text(content: bytes, layout: Layout, origin: str) -> TextColumns:
 
     numeric = [name for name in layout.columns if name not in layout.stamps and name not in layout.texts]
     try:
-        table = _parse(content, layout, keep_wrong, {name: pa.float64() for name in numeric}, "utf8")
+        table = _parse(content, layout, keep_wrong, {name: pa.float64() for name in numeric})
     except pa.ArrowInvalid:  # some field is no number: read everything as text and judge row by row
         wrong.clear()
         try:
-            table = _parse(content, layout, keep_wrong, {}, "latin-1")
+            table = _parse(content, layout, keep_wrong, {})
         except pa.ArrowInvalid:
             raise _wrong_format(origin, layout, first_line, content[:_SHOWN].decode("latin-1")) from None
     rows = table.num_rows
@@ -115,17 +116,27 @@ def _parse(
     layout: Layout,
     keep_wrong: Callable[[pa_csv.InvalidRow], str],
     types: dict[str, pa.DataType],
-    encoding: str,
 ) -> pa.Table:
     return pa_csv.read_csv(
         pa.BufferReader(content),
         # One thread: only then does a wrong row know its number, and the order of the rejects is fixed.
-        read_options=pa_csv.ReadOptions(column_names=list(layout.columns), use_threads=False, encoding=encoding),
+        read_options=pa_csv.ReadOptions(column_names=list(layout.columns), use_threads=False),
         parse_options=pa_csv.ParseOptions(delimiter=layout.delimiter, invalid_row_handler=keep_wrong),
         convert_options=pa_csv.ConvertOptions(
             column_types={name: types.get(name, pa.string()) for name in layout.columns}, strings_can_be_null=False
         ),
     )
+
+
+def _as_utf8(content: bytes) -> bytes:
+    """Return text that Arrow can read: what is no UTF-8 is taken byte by byte, to be refused row by row."""
+    if content.isascii():
+        return content
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return content.decode("latin-1").encode()
+    return content
 
 
 def _floats(column: pa.ChunkedArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

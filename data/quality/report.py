@@ -92,8 +92,8 @@ def _when(time_ns: int | None) -> str:
 
 def _percent(share: float) -> str:
     if share == 0:
-        return "0 %"
-    return f"{100 * share:.3f} %" if share < 0.001 else f"{100 * share:.2f} %"
+        return "0\u00a0%"
+    return f"{100 * share:.3f}\u00a0%" if share < 0.001 else f"{100 * share:.2f}\u00a0%"
 
 
 def _span(found: SeriesQuality) -> int:
