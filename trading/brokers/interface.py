@@ -80,7 +80,8 @@ class Broker(Protocol):
         """Send one order, once.
 
         The events are, in id order, ``OrderAccepted`` and what followed at once (a fill, a cancellation with its
-        ``reject_reason``, attached orders), or one ``OrderRejected``.
+        ``reject_reason``), or one ``OrderRejected``. Attached orders may be among them or come on ``events()`` only.
+        A cancelled await does not take the order back: treat it as an unknown outcome.
         """
         ...
 
