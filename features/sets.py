@@ -31,13 +31,21 @@ class FeatureSet:
 
     @property
     def service(self) -> str:
-        """Name of the Feast feature service that is pinned to this definition."""
+        """Name of the Feast view and service pinned to this definition.
+
+        Another definition has another name, so rows of two definitions never meet in the online store.
+        """
         return f"{self.name}_{self.digest[:16]}"
 
     @property
     def push_source(self) -> str:
-        """Name of the Feast push source of this set."""
-        return f"{self.name}_push"
+        """Name of the Feast push source of this definition."""
+        return f"{self.service}_push"
+
+    @property
+    def stream(self) -> str:
+        """Name of the Redis stream on which the live loop publishes rows of this definition."""
+        return f"tidegate:features:{self.service}"
 
 
 # The longest silence with open markets is Christmas and New Year for fixings, a long weekend for bars.
