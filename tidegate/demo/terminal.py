@@ -45,8 +45,8 @@ def _trading(summary: RunSummary) -> Table:
     answered = ", ".join(f"{count:,} by {who}" for who, count in trade.answered_by.items())
     costs = ", ".join(f"{name} {value:,.2f}" for name, value in trade.costs.items())
     refused = sum(trade.rejects.values())
-    table.add_row("window", f"{trade.first_decision} to {trade.last_decision}, prices between fixings simulated"
-                  if summary.market == "fixings" else f"{trade.first_decision} to {trade.last_decision}, paths inside bars simulated")  # fmt: skip
+    between = "prices between fixings" if summary.market == "fixings" else "paths inside bars"
+    table.add_row("window", f"{trade.first_decision} to {trade.last_decision}, {between} simulated")
     table.add_row("decisions", f"{trade.decisions:,} (predictions: {answered})")
     table.add_row(
         "orders, fills", f"{trade.orders:,} orders, {trade.fills:,} fills, {trade.stops_hit} stops, {refused} refused"
@@ -94,7 +94,7 @@ def print_summary(summary: RunSummary) -> None:
             title=f"Tidegate {summary.market}: {summary.registered['name']} version {summary.registered['version']}",
             title_align="left",
             border_style="green" if passed else "yellow",
-        )  # fmt: skip
+        )
     )
     for table in (_skill(summary), _trading(summary), _latency(summary)):
         console.print(table)
