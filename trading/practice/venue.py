@@ -12,6 +12,7 @@ from typing import Any
 
 from core.clock import to_rfc3339
 from core.domain import Instrument, Quote
+from core.errors import ConfigurationError
 from core.logging import get_logger
 from trading.matching.commands import AnyCommand, Ticks
 from trading.matching.exchange import Exchange
@@ -60,9 +61,28 @@ class Venue:
             store.begin(self.exchange)
         else:
             self.exchange, (self.next_step, self._offset) = recovered
+            self._check_recovered(config, feed)
         self._refill(opening)
         self._steps: Iterator[Step] = feed.steps(self.next_step, self.exchange.book.quotes)
         self._step: Step | None = next(self._steps, None)
+
+    def _check_recovered(self, config: PracticeConfig, feed: Feed) -> None:
+        """Refuse a state folder that belongs to something else.
+
+        Raises:
+            ConfigurationError: another account, another start of the feed, or instruments that are missing here.
+        """
+        book, folder = self.exchange.book, config.state_directory
+        if book.configuration.account_id != config.account_id:
+            raise ConfigurationError(f"the state folder {folder} holds another account: use a folder of its own")
+        if book.created_time != to_rfc3339(feed.start_ns):
+            raise ConfigurationError(
+                f"the state folder {folder} belongs to a market that starts at {book.created_time}, "
+                f"this one starts at {to_rfc3339(feed.start_ns)}: use the same --from and data, or another folder"
+            )
+        missing = sorted(book.quotes.keys() - set(feed.instruments))
+        if missing:
+            raise ConfigurationError(f"the state folder {folder} has {', '.join(missing)}, this market has not")
 
     def _refill(self, opening: list[Quote]) -> None:
         """Fill the candle store with what was already published before a restart; the feed is deterministic."""
