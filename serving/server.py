@@ -6,7 +6,6 @@ SIGINT, then ends every process it started within seconds.
 
 import argparse
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -22,15 +21,16 @@ from typing import Any, NoReturn
 import psutil
 
 from core import stage
-from core.errors import ExitCode, UnavailableError
+from core.embedded import guardian
+from core.embedded.guarded import GuardedProcess
+from core.errors import ExitCode, TidegateError, UnavailableError
 from core.files import write_json
 from core.logging import get_logger
 from core.settings import Settings, get_settings
-from serving.environment import check_port, make_folder, ray_environment, write_haproxy_launcher
+from serving.environment import check_port, make_folder, ray_environment
 
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # nothing large passes through it; the smallest Ray accepts is 75 MB
 _START_SECONDS = 120.0
-_BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphans of Ray come back to this process, which then ends them
 _log = get_logger("serving")
 
 
@@ -52,10 +52,7 @@ class InferenceServer:
         serving = self._settings.serving
         port = check_port(serving.host, serving.port)
         self._folder = make_folder()
-        write_haproxy_launcher(self._folder)
         os.environ.update(ray_environment(self._folder))
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_BECOME_SUBREAPER, 1, 0, 0, 0)
         started = time.perf_counter()
 
         try:
@@ -149,13 +146,37 @@ def _on_stop_signal(stop: Callable[[], None]) -> None:
 
 
 def serve_until_stopped(settings: Settings, ready_file: Path | None) -> NoReturn:
-    """Run the service until SIGTERM or SIGINT ends this process with code 0.
+    """Run the service until SIGTERM or SIGINT; then end with code 0 and leave no process behind.
 
-    ``ready_file`` holds ``{"url": …, "pid": …}`` while the service answers.
+    ``ready_file`` holds ``{"url": …, "pid": …}`` while the service answers; SIGTERM to that pid stops it too. Unless
+    somebody guards this process already, the service runs under a guardian of its own: whoever is killed, in
+    whatever order, Ray's daemons and HAProxy end as well.
 
     Raises:
         UnavailableError: it could not start; nothing is left running.
+        SystemExit: the service ended.
     """
+    if guardian.TOKEN in os.environ:
+        _serve(settings, ready_file)
+    command = [sys.executable, "-m", "serving.server"]
+    if ready_file is not None:
+        command += ["--ready-file", str(ready_file.absolute())]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(ExitCode.OK))  # leaves the block below, which stops the service
+    with GuardedProcess(command, environment=os.environ | _variables(settings)) as service:
+        raise SystemExit(service.wait())
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """The settings the service reads, as it reads them."""
+    variables = {"TIDEGATE_STATE_DIRECTORY": str(settings.state)}
+    for section in ("serving", "logging"):
+        for name, value in getattr(settings, section).model_dump(mode="json").items():
+            variables[f"TIDEGATE_{section}__{name}".upper()] = str(value)
+    return variables
+
+
+def _serve(settings: Settings, ready_file: Path | None) -> NoReturn:
     server = InferenceServer(settings)
     ending = threading.Lock()
 
@@ -175,17 +196,17 @@ def serve_until_stopped(settings: Settings, ready_file: Path | None) -> NoReturn
         server.start()
         if ready_file is not None:
             write_json(ready_file, {"url": server.url, "pid": os.getpid()})
-        sys.stdout.write(f"{server.url}\n")
-        sys.stdout.flush()
         threading.Event().wait()
         raise AssertionError("nobody sets that event")
     except BaseException as error:
         # The start may also fail because the other thread has just ended Ray under it; that thread exits then.
         ending.acquire()
         clean_up()
+        if isinstance(error, TidegateError):
+            raise
         if isinstance(error, SystemExit):  # Ray's own handler of SIGTERM was quicker
             _exit_now(ExitCode.OK)
-        raise
+        raise UnavailableError(f"the inference service could not start: {stage.one_line(str(error))}") from error
 
 
 def _exit_now(code: int) -> NoReturn:
