@@ -20,6 +20,7 @@ class Projector:
         self._engine = engine
         self._directory = directory
         self._session_id = session_id
+        self._newest = 0
         self._start_over()
 
     def _start_over(self) -> None:
@@ -30,7 +31,7 @@ class Projector:
     @property
     def watermark(self) -> int:
         """The newest entry known to be in the ledger."""
-        return self._watermark or 0
+        return self._newest
 
     def project(self, last: int, limit: int = 2000) -> int:
         """Bring up to ``limit`` entries into the ledger, none beyond ``last``; return how many there are left.
@@ -40,7 +41,7 @@ class Projector:
             IntegrityError: another projector moved the watermark, or the journal is broken.
         """
         if self._watermark is None:
-            self._watermark = self._read_watermark()
+            self._watermark = self._newest = self._read_watermark()
             while self._follower.next_sequence <= min(self._watermark, last):
                 for entry in self._follower.read(min(self._watermark, last), limit):
                     self._projection.fold(entry, None)
@@ -55,7 +56,7 @@ class Projector:
         except BaseException:
             self._start_over()  # the fold is ahead of the tables: begin again from what they hold
             raise
-        self._watermark = entries[-1].sequence
+        self._watermark = self._newest = entries[-1].sequence
         return max(last - self._watermark, 0)
 
     def _read_watermark(self) -> int:
