@@ -1,6 +1,7 @@
 """Candles made of the ticks this server has published, and of nothing else: they are as simulated as their ticks."""
 
 from array import array
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
 from zoneinfo import ZoneInfo
@@ -31,6 +32,7 @@ SECONDS = {
     "W": 604800,
     "M": 0,  # calendar months
 }
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _LONGEST = 2_000_000  # ticks kept per instrument, about 50 MB each
 
 
@@ -72,28 +74,34 @@ class TickStore:
                 del column[: _LONGEST // 10]
 
 
-def interval(
-    time_ns: int, granularity: str, daily_alignment: int = 17, zone: str = "America/New_York", weekly: str = "Friday"
-) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Alignment:
+    """Where candles of two hours and more begin."""
+
+    daily: int = 17
+    zone: str = "America/New_York"
+    weekly: str = "Friday"
+
+
+def interval(time_ns: int, granularity: str, alignment: Alignment) -> tuple[int, int]:
     """Return open and close of the candle that holds ``time_ns``.
 
-    Up to an hour candles align to UTC; from two hours on to ``daily_alignment`` o'clock in ``zone``, weeks to a
-    weekday, as documented for the real endpoint.
+    Up to an hour candles align to UTC; from two hours on to the daily alignment in its zone, weeks to a weekday, as
+    documented for the real endpoint.
     """
     seconds = SECONDS[granularity]
     if 0 < seconds <= 3600:
         open_ns = time_ns - time_ns % (seconds * NANOSECONDS)
         return open_ns, open_ns + seconds * NANOSECONDS
-    local = to_datetime(time_ns).astimezone(ZoneInfo(zone))
-    day = local.replace(hour=daily_alignment, minute=0, second=0, microsecond=0)
+    local = to_datetime(time_ns).astimezone(ZoneInfo(alignment.zone))
+    day = local.replace(hour=alignment.daily, minute=0, second=0, microsecond=0)
     if day > local:
         day -= timedelta(days=1)
     if granularity == "M":
         start = day.replace(day=1)
         end = (start + timedelta(days=32)).replace(day=1)
     elif granularity == "W":
-        weekdays = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-        start = day - timedelta(days=(day.weekday() - weekdays.index(weekly)) % 7)
+        start = day - timedelta(days=(day.weekday() - WEEKDAYS.index(alignment.weekly)) % 7)
         end = start + timedelta(days=7)
     elif granularity == "D":
         start, end = day, day + timedelta(days=1)
@@ -112,26 +120,38 @@ def make_candles(
     start_ns: int | None,
     end_ns: int | None,
     count: int,
-    daily_alignment: int = 17,
-    zone: str = "America/New_York",
-    weekly: str = "Friday",
+    alignment: Alignment = Alignment(),
 ) -> list[Candle]:
-    """Return at most ``count`` candles, oldest first: from ``start_ns`` on, or the last ones before ``end_ns``."""
+    """Return at most ``count`` candles, oldest first: from ``start_ns`` on, or the last ones before ``end_ns``.
+
+    The first candle is the first whole one after ``start_ns``.
+    """
+    last = len(store.times) if end_ns is None else bisect_left(store.times, end_ns)
+    if start_ns is not None:
+        opens, closes = interval(start_ns, granularity, alignment)
+        first = bisect_left(store.times, start_ns if opens == start_ns else closes)
+        return _fold(store, granularity, first, last, count, alignment)
+    # The last candles: look back far enough for ``count`` without gaps, and twice as far each time there are gaps.
+    width = (SECONDS[granularity] or 31 * 86_400) * (count + 1) * NANOSECONDS
+    while True:
+        newest = store.times[last - 1] if last else 0
+        opens, _ = interval(max(0, newest - width), granularity, alignment)
+        first = bisect_left(store.times, opens)
+        candles = _fold(store, granularity, first, last, last - first, alignment)
+        if len(candles) >= count or first == 0:
+            return candles[-count:]
+        width *= 2
+
+
+def _fold(store: TickStore, granularity: str, first: int, last: int, count: int, alignment: Alignment) -> list[Candle]:
     candles: list[Candle] = []
     current: Candle | None = None
-    for time_ns, bid, ask in zip(store.times, store.bids, store.asks, strict=True):
-        if start_ns is not None and time_ns < start_ns:
-            continue
-        if end_ns is not None and time_ns >= end_ns:
-            break
+    for index in range(first, last):
+        time_ns = store.times[index]
         if current is None or time_ns >= current.close_ns:
-            if start_ns is not None and len(candles) == count:
+            if len(candles) == count:
                 break
-            current = Candle(*interval(time_ns, granularity, daily_alignment, zone, weekly))
+            current = Candle(*interval(time_ns, granularity, alignment))
             candles.append(current)
-        current.add(bid, ask)
-    if start_ns is None:
-        candles = candles[-count:]
-    elif candles and candles[0].open_ns < start_ns:
-        del candles[0]  # begun before ``from``: v20 starts at the first whole candle
+        current.add(store.bids[index], store.asks[index])
     return candles

@@ -1,11 +1,12 @@
 """Prices and candles; the stream is in ``streaming``."""
 
 from typing import Any
+from zoneinfo import available_timezones
 
 from core.clock import to_rfc3339
 from trading.practice import views
 from trading.practice.call import Call
-from trading.practice.candles import SECONDS, Candle, make_candles
+from trading.practice.candles import SECONDS, WEEKDAYS, Alignment, Candle, make_candles
 from trading.practice.replies import ProtocolError, Reply, invalid
 from trading.practice.venue import Venue
 
@@ -67,9 +68,7 @@ def candles(venue: Venue, call: Call) -> Reply:
         start,
         end,
         limit,
-        call.number("dailyAlignment", 17) or 0,
-        call.query.get("alignmentTimezone", "America/New_York"),
-        call.query.get("weeklyAlignment", "Friday"),
+        _alignment(call),
     )
     if start is not None and not call.flag("includeFirst", True) and made and made[0].open_ns == start:
         made = made[1:]
@@ -79,6 +78,19 @@ def candles(venue: Venue, call: Call) -> Reply:
         "candles": [_candle(venue, name, item, price) for item in made],
     }
     return Reply(200, body)
+
+
+def _alignment(call: Call) -> Alignment:
+    hour = call.number("dailyAlignment", 17)
+    zone = call.query.get("alignmentTimezone", "America/New_York")
+    weekday = call.query.get("weeklyAlignment", "Friday")
+    if hour is None or hour > 23:
+        raise invalid("dailyAlignment")
+    if zone not in available_timezones():
+        raise invalid("alignmentTimezone")
+    if weekday not in WEEKDAYS:
+        raise invalid("weeklyAlignment")
+    return Alignment(hour, zone, weekday)
 
 
 def _candle(venue: Venue, name: str, candle: Candle, price: str) -> dict[str, Any]:

@@ -1,0 +1,236 @@
+"""Whatever is thrown at the exchange: money adds up, positions are the sum of fills, the log has no gap, and a
+snapshot is the whole state."""
+
+from decimal import Decimal
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.clock import from_rfc3339
+from core.domain import Quote, default_instrument
+from trading.matching.book import AccountConfiguration
+from trading.matching.commands import (
+    AnyCommand,
+    Cancel,
+    ClosePosition,
+    CloseTrade,
+    OrderSpecification,
+    SetTradeOrders,
+    Submit,
+    Ticks,
+)
+from trading.matching.exchange import Exchange
+from trading.matching.transactions import (
+    AnyTransaction,
+    ClientExtensions,
+    OnFillDetails,
+    OrderCancel,
+    OrderFill,
+    OrderTransaction,
+    TransferFunds,
+)
+
+START = from_rfc3339("2024-03-05T10:00:00Z")
+SECOND = 1_000_000_000
+INSTRUMENTS = {name: default_instrument(name) for name in ("EUR_JPY", "EUR_USD", "USD_JPY")}
+MIDDLE = {"EUR_JPY": 165_000, "EUR_USD": 110_000, "USD_JPY": 150_000}  # points
+
+names = st.sampled_from(sorted(INSTRUMENTS))
+# Moves of up to 5 % so that stops, targets and the margin close-out are all met.
+moves = st.tuples(st.just("quote"), names, st.integers(-500, 500), st.integers(1, 40))
+units = st.one_of(st.integers(-60_000, 60_000).filter(bool), st.sampled_from([-900_000, 900_000]))
+pips = st.integers(5, 400)
+orders = st.tuples(
+    st.just("order"),
+    names,
+    units,
+    st.sampled_from(["MARKET", "LIMIT", "STOP", "MARKET_IF_TOUCHED"]),
+    st.integers(-200, 200),
+    st.one_of(st.none(), pips),
+    st.one_of(st.none(), pips),
+    st.one_of(st.none(), pips),
+    st.one_of(st.none(), st.integers(0, 5)),
+)
+others = st.one_of(
+    st.tuples(st.just("close"), names),
+    st.tuples(st.just("trade"), st.integers(0, 30), st.one_of(st.none(), st.integers(1, 50_000))),
+    st.tuples(st.just("stop"), st.integers(0, 30), pips),
+    st.tuples(st.just("cancel"), st.integers(1, 60)),
+    st.tuples(st.just("wait"), st.integers(1, 200_000)),
+)
+scripts = st.lists(st.one_of(moves, moves, orders, others), min_size=1, max_size=40)
+
+
+class Player:
+    """Turns a script into commands; everything it needs to know it keeps itself, so that it can be played anywhere."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.middle = dict(MIDDLE)
+
+    def opening(self) -> list[AnyCommand]:
+        return [self._tick(name, 5) for name in INSTRUMENTS]
+
+    def _tick(self, name: str, half: int) -> Ticks:
+        self.now += SECOND
+        scale = 10 ** INSTRUMENTS[name].display_precision
+        bid, ask = (self.middle[name] - half) / scale, (self.middle[name] + half) / scale
+        return Ticks(time_ns=self.now, quotes=(Quote(name, self.now, self.now, bid, ask, simulated=True),))
+
+    def _price(self, name: str, points: int) -> Decimal:
+        return Decimal(points).scaleb(-INSTRUMENTS[name].display_precision)
+
+    def command(self, step: tuple[object, ...], trades: list[str]) -> AnyCommand:
+        match step:
+            case ("quote", str(name), int(move), int(half)):
+                self.middle[name] = max(1000, self.middle[name] + self.middle[name] * move // 10_000)
+                return self._tick(name, half)
+            case ("order", str(name), int(size), str(kind), int(away), stop, target, trailing, label):
+                return Submit(
+                    time_ns=self.now, order=self._order(name, size, kind, away, stop, target, trailing, label)
+                )
+            case ("close", str(name)):
+                return ClosePosition(time_ns=self.now, instrument=name)
+            case ("trade", int(number), size):
+                trade = trades[number % len(trades)] if trades else "0"
+                return CloseTrade(time_ns=self.now, trade=trade, units=None if size is None else Decimal(str(size)))
+            case ("stop", int(number), int(away)):
+                trade = trades[number % len(trades)] if trades else "0"
+                details = OnFillDetails(price=self._price("EUR_USD", self.middle["EUR_USD"] - away))
+                return SetTradeOrders(time_ns=self.now, trade=trade, stop_loss=details)
+            case ("cancel", int(number)):
+                return Cancel(time_ns=self.now, order=str(number))
+            case ("wait", int(seconds)):
+                self.now += seconds * SECOND
+                return Ticks(time_ns=self.now)
+        raise AssertionError(step)
+
+    def _order(
+        self, name: str, size: int, kind: str, away: int, stop: object, target: object, trailing: object, label: object
+    ) -> OrderSpecification:
+        middle, sign = self.middle[name], 1 if size > 0 else -1
+        details = {
+            "stop_loss_on_fill": None
+            if stop is None
+            else OnFillDetails(price=self._price(name, middle - sign * 10 * int(str(stop)))),
+            "take_profit_on_fill": None
+            if target is None
+            else OnFillDetails(price=self._price(name, middle + sign * 10 * int(str(target)))),
+            "trailing_stop_loss_on_fill": None
+            if trailing is None
+            else OnFillDetails(distance=self._price(name, 10 * int(str(trailing)))),
+        }
+        return OrderSpecification(
+            type=kind,
+            instrument=name,
+            units=Decimal(size),
+            price=None if kind == "MARKET" else self._price(name, middle + 10 * away),
+            time_in_force="GFD" if kind != "MARKET" and away % 2 else None,
+            client_extensions=None if label is None else ClientExtensions(id=f"c{label}"),
+            **details,
+        )
+
+
+def play(exchange: Exchange, player: Player, script: list[tuple[object, ...]]) -> list[AnyCommand]:
+    commands: list[AnyCommand] = []
+    for step in script:
+        command = player.command(step, list(exchange.book.trades))
+        commands.append(command)
+        exchange.apply(command)
+    return commands
+
+
+def opened(commission: Decimal = Decimal(0)) -> tuple[Exchange, Player, list[AnyCommand]]:
+    player = Player()
+    configuration = AccountConfiguration(balance=Decimal(20_000), commission_per_million=commission)
+    exchange = Exchange(INSTRUMENTS, configuration, START)
+    commands = player.opening()
+    for command in commands:
+        exchange.apply(command)
+    return exchange, player, commands
+
+
+@settings(max_examples=60)
+@given(scripts, st.sampled_from([Decimal(0), Decimal(25)]))
+def test_the_books_balance(script: list[tuple[object, ...]], commission: Decimal) -> None:
+    exchange, player, _ = opened(commission)
+    play(exchange, player, script)
+    log = exchange.transactions
+    assert [item.number for item in log] == list(range(1, len(log) + 1))
+    assert [item.time for item in log] == sorted(item.time for item in log)
+    assert all(item.number >= int(item.batch_id) for item in log)
+    balance = Decimal(0)
+    sizes = dict.fromkeys(INSTRUMENTS, Decimal(0))
+    for item in log:
+        if isinstance(item, TransferFunds):
+            balance += item.amount
+        elif isinstance(item, OrderFill):
+            parts = (*(item.trades_closed or ()), *([item.trade_reduced] if item.trade_reduced else []))
+            assert item.pl == sum((part.realized_pl for part in parts), Decimal(0))
+            turned = sum((part.units for part in parts), Decimal(0))
+            turned += item.trade_opened.units if item.trade_opened else Decimal(0)
+            assert turned == item.units != 0
+            balance += item.pl + item.financing - item.commission
+            sizes[item.instrument] += item.units
+            assert item.account_balance == balance
+            side = item.full_price.asks if item.units > 0 else item.full_price.bids
+            assert item.price == side[0].price
+    assert (
+        exchange.book.balance
+        == balance
+        == exchange.book.configuration.balance + exchange.book.pl - (exchange.book.commission)
+    )
+    value = exchange.valuation()
+    assert value.nav == balance + value.unrealized_pl and value.margin_available >= 0
+    for name, size in sizes.items():
+        trades = exchange.log.open_trades.get(name, {}).values()
+        assert sum((trade.units for trade in trades), Decimal(0)) == size
+        assert len({trade.units > 0 for trade in trades}) <= 1  # netting: one side only
+    assert sum((p.long.pl + p.short.pl for p in exchange.book.positions.values()), Decimal(0)) == exchange.book.pl
+
+
+@settings(max_examples=60)
+@given(scripts)
+def test_every_order_ends_once_or_rests(script: list[tuple[object, ...]]) -> None:
+    exchange, player, _ = opened()
+    play(exchange, player, script)
+    ended: dict[str, AnyTransaction] = {}
+    for item in exchange.transactions:
+        if isinstance(item, OrderFill | OrderCancel):
+            assert item.order_id not in ended
+            ended[item.order_id] = item
+    resting = {number for orders in exchange.log.pending.values() for number in orders}
+    created = {
+        item.id for item in exchange.transactions if isinstance(item, OrderTransaction) and item.reject_reason is None
+    }
+    assert created == set(exchange.book.orders) == resting | set(ended) and not resting & set(ended)
+    for number, order in exchange.book.orders.items():
+        assert order.state == ("PENDING" if number in resting else order.state) != ""
+        if order.trade_id is not None and order.state == "PENDING":
+            assert exchange.book.trades[order.trade_id].units != 0  # no stop outlives its trade
+
+
+@settings(max_examples=40)
+@given(scripts, st.integers(0, 40))
+def test_a_snapshot_is_the_whole_state(script: list[tuple[object, ...]], cut: int) -> None:
+    exchange, player, _ = opened()
+    play(exchange, player, script[:cut])
+    other = Exchange.restore(INSTRUMENTS, exchange.snapshot())
+    assert other.snapshot() == exchange.snapshot()
+    for step in script[cut:]:
+        command = player.command(step, list(exchange.book.trades))
+        assert msgspec.json.encode(other.apply(command)) == msgspec.json.encode(exchange.apply(command))
+    assert other.snapshot() == exchange.snapshot()
+
+
+@settings(max_examples=40)
+@given(scripts)
+def test_the_journal_rebuilds_the_state(script: list[tuple[object, ...]]) -> None:
+    exchange, player, commands = opened()
+    commands += play(exchange, player, script)
+    written = [msgspec.json.encode(command) for command in commands]
+    again = Exchange(INSTRUMENTS, exchange.book.configuration, START)
+    for line in written:
+        again.apply(msgspec.json.decode(line, type=AnyCommand))
+    assert again.snapshot() == exchange.snapshot()
