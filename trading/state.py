@@ -127,6 +127,8 @@ class SessionState:
             case records.RiskStateChanged():
                 self.risk_state = record.state
                 self.risk_reason = record.reason
+                if record.by_hand:
+                    self.peak_equity = self.equity  # a person took note of the loss: drawdown counts anew
             case records.FeaturesSaved():
                 self.features_saved = record
             case records.Degraded():
