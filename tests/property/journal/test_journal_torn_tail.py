@@ -32,7 +32,7 @@ def test_garbage_after_the_synchronised_entries_is_cut(
     assert [entry.payload for entry in read_entries(folder)] == [payload for payload, _ in payloads]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(payloads=PAYLOADS)
 def test_torn_at_every_byte(tmp_path: Path, payloads: list[tuple[bytes, bool]]) -> None:
     """Cut a journal at each offset: the entries whole before the cut stand, later ones are gone, appending works."""
