@@ -87,6 +87,13 @@ def openapi() -> dict[str, Any]:
                     },
                 }
             },
+            "/v1/echo": {
+                "post": {
+                    "summary": "Return the body: what the way there and back costs without a prediction",
+                    "requestBody": {"required": True, "content": binary},
+                    "responses": {"200": {"description": "The body.", "content": binary}, **problems(413)},
+                }
+            },
             "/healthz": read("Make a real prediction with every champion", content("State"), **not_ready),
             "/readyz": read("Say which verified models are loaded", content("State"), **not_ready),
             "/metrics": read("Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}}),

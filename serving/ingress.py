@@ -93,13 +93,15 @@ class PredictionApplication:
             status, kind, body = await self._predict(scope, receive)
             self._seconds.observe(time.perf_counter() - started)
             self._requests.labels(status).inc()
+        elif path == "/v1/echo" and scope["method"] == "POST":
+            status, kind, body = await _echo(scope, receive)
         elif path in self._routes:
             method, route = self._routes[path]
             status, kind, body = (
                 route() if scope["method"] == method else _problem(405, f"{path} takes {method}, not {scope['method']}")
             )
         else:
-            known = ", ".join(["/v1/predict", *self._routes])
+            known = ", ".join(["/v1/predict", "/v1/echo", *self._routes])
             status, kind, body = _problem(404, f"no path {path!r}; there are {known}")
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -173,6 +175,13 @@ class PredictionApplication:
             self._champion.labels(strategy, champion.version, champion.package.model_digest).set(champion.revision)
         self._failures.set(len(self._loader.failures))
         return 200, b"text/plain; version=0.0.4; charset=utf-8", generate_latest(self._registry)
+
+
+async def _echo(scope: Message, receive: Receive) -> tuple[int, bytes, bytes]:
+    try:
+        return 200, b"application/octet-stream", await _read_body(scope, receive)
+    except _ReplyError as reply:
+        return _problem(reply.status, str(reply))
 
 
 def _problem(status: int, reason: str) -> tuple[int, bytes, bytes]:
