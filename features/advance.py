@@ -1,4 +1,4 @@
-"""The one way into the compiled fold: checks, contiguous arrays, and the rows that windows are made of."""
+"""The one way into the compiled fold: checks and contiguous arrays."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from core.domain import INPUT_COLUMNS
 from core.errors import BadInputError
 from features.kernel import fold
 from features.kernel.columns import START
-from features.state import HISTORY_ROWS, KernelState, currency_index
+from features.state import KernelState, currency_index
 
 # A column without warm-up: it has a value in every row that was a bar, and only there.
 PRESENT_COLUMN = START["calendar"]
@@ -19,6 +19,8 @@ class Advancer:
     def __init__(self, state: KernelState) -> None:
         self.state = state
         self._base, self._quote, self._currencies = currency_index(state.instruments)
+        self._time = np.zeros(1, np.int64)
+        self._rows = np.empty((1, len(state.instruments), len(INPUT_COLUMNS)))
 
     def advance(self, time_ns: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take in T steps and return their features, float64 [T, N, F].
@@ -44,19 +46,23 @@ class Advancer:
             )
         times = np.require(time_ns, np.int64, ["C", "W"])
         rows = np.require(values, np.float64, ["C", "W"])
-        fold(times, rows, self._base, self._quote, self._currencies, state.floats, state.counters, out)
-        state.time_ns = int(times[-1])
-        self._remember(out)
+        self._fold(times, rows, out)
         return out
 
-    def _remember(self, out: NDArray[np.float64]) -> None:
-        history = self.state.history
-        for index in range(out.shape[1]):
-            # Only the newest rows can stay; look no further back than needed.
-            present = ~np.isnan(out[:, index, PRESENT_COLUMN])
-            newest = np.flatnonzero(present)[-HISTORY_ROWS:]
-            count = len(newest)
-            if count:
-                if count < HISTORY_ROWS:
-                    history[index, :-count] = history[index, count:]
-                history[index, HISTORY_ROWS - count :] = out[newest, index]
+    def step(self, time_ns: int, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take in one step and return its features, float64 [N, F]; as ``advance`` with T = 1, without its overhead."""
+        state = self.state
+        if rows.shape != self._rows.shape[1:]:
+            raise BadInputError(f"rows of shape {rows.shape} for {len(state.instruments)} instruments")
+        if time_ns <= state.time_ns:
+            raise BadInputError(f"time {time_ns} ns is not later than {state.time_ns} ns: feature state cannot go back")
+        self._time[0] = time_ns
+        self._rows[0] = rows
+        out = np.empty((1, len(state.instruments), len(state.definition.columns)))
+        self._fold(self._time, self._rows, out)
+        return out[0]
+
+    def _fold(self, times: NDArray[np.int64], rows: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        state = self.state
+        fold(times, rows, self._base, self._quote, self._currencies, state.floats, state.counters, state.history, out)
+        state.time_ns = int(times[-1])

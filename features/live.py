@@ -89,7 +89,7 @@ class LiveFeatures:
         Raises:
             BadInputError: shapes do not fit, or time does not increase.
         """
-        features = self._advancer.advance(np.array([time_ns], np.int64), rows[np.newaxis])[0]
+        features = self._advancer.step(time_ns, rows)
         self._present = ~np.isnan(features[:, PRESENT_COLUMN])
         return features
 

@@ -81,6 +81,7 @@ def fold(
     currencies: int,
     state: Table,
     counters: Table,
+    history: Table,
     out: Table,
 ) -> None:
     """Apply the step to T rows per instrument in order; with T = 1 it is the live step.
@@ -91,6 +92,7 @@ def fold(
         base, quote: int64 [N].
         currencies: how many currencies there are.
         state, counters: float64 [N, SLOTS] and int64 [N, COUNTERS], changed in place.
+        history: float32 [N, H, F], the last rows of each instrument, oldest first, changed in place.
         out: float64 [T, N, F].
     """
     present = np.empty(values.shape[1], np.bool_)
@@ -111,3 +113,29 @@ def fold(
             clock,
             out[index],
         )
+    remember(history, out)
+
+
+@compiled
+def remember(history: Table, out: Table) -> None:
+    """Move the newest rows of ``out`` into each instrument's history. A row without a bar is no row."""
+    depth = history.shape[1]
+    for index in range(history.shape[0]):
+        # How far back the rows reach that can stay; a column without warm-up is NaN exactly where there was no bar.
+        first = out.shape[0]
+        count = 0
+        while first > 0 and count < depth:
+            first -= 1
+            if not math.isnan(out[first, index, CALENDAR]):
+                count += 1
+        if count == 0:
+            continue
+        for place in range(depth - count):
+            for column in range(history.shape[2]):
+                history[index, place, column] = history[index, place + count, column]
+        place = depth - count
+        for step_index in range(first, out.shape[0]):
+            if not math.isnan(out[step_index, index, CALENDAR]):
+                for column in range(history.shape[2]):
+                    history[index, place, column] = out[step_index, index, column]
+                place += 1
