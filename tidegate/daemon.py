@@ -23,11 +23,12 @@ from tidegate.services.deployments import deployments_service
 from tidegate.services.environment import platform_environment, quiet_this_process
 from tidegate.services.mlflow import mlflow_service
 from tidegate.services.prefect import prefect_service
+from tidegate.services.pusher import pusher_service
 from tidegate.services.serving import serving_service
 from tidegate.services.stores import postgres_service, redis_service
 
 _REPORT = "TIDEGATE_UP_REPORT"  # the pipe on which a spawned supervisor tells how its start goes
-NAMES = ("postgres", "redis", "mlflow", "prefect", "deployments", "serving")
+NAMES = ("postgres", "redis", "mlflow", "prefect", "deployments", "pusher", "serving")
 log = get_logger("tidegate")
 
 
@@ -94,7 +95,11 @@ def _start(supervisor: Supervisor, settings: Settings, workspace: Path, without:
     )
     later: list[Service] = []
     if "PREFECT_API_URL" in environment:
-        later.append(deployments_service(environment["PREFECT_API_URL"], workspace, state, environment))
+        needs = [prefect.name] if prefect.name in running else []
+        later.append(deployments_service(environment["PREFECT_API_URL"], workspace, state, environment, needs))
+    redis_url = settings.redis.url.get_secret_value() if settings.redis.url else url("redis")
+    if redis_url:
+        later.append(pusher_service(redis_url, workspace, environment, ["redis"] if "redis" in running else []))
     later.append(serving_service(state, environment, settings.serving.port))
     supervisor.start(*(service for service in later if service.name not in without))
 

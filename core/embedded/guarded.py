@@ -30,7 +30,7 @@ class GuardedProcess:
         stop_signal: what asks the command to end.
         grace_seconds: how long it may take to end before it is killed.
         uid_gid: run as this user; only root can ask for it.
-        held: file descriptors the guardian keeps open as long as it lives (a lock, for example).
+        held: descriptors of ``DirectoryLock`` files, which the guardian keeps locked as long as it lives.
         inherited: file descriptors the command itself gets, under the same numbers.
     """
 

@@ -220,7 +220,10 @@ class Guardian:
             os.read(self._wake_read, 4096)
         if 0 in ready:
             message = os.read(0, 4096)
-            self._released = self._released or message == KEEP
+            if message == KEEP:
+                self._released = True
+                for descriptor in self._specification["held"]:
+                    os.ftruncate(descriptor, 0)  # locks name their owner; from now on there is none
             self._stopping = self._stopping or not message
         if not self._released and os.getppid() != self._owner:
             self._stopping = True

@@ -4,6 +4,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from core.embedded.guardian import process_start
+
 
 class DirectoryLock:
     """An exclusive lock on ``<directory>/.lock`` that is handed to a guardian and lives as long as that does."""
@@ -22,7 +24,20 @@ class DirectoryLock:
             os.close(descriptor)
             return False
         self.descriptor = descriptor
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()} {process_start(os.getpid())}".encode())
         return True
+
+    def abandoned(self) -> bool:
+        """Whether the lock is held for an owner that is dead: what it held will end in a moment.
+
+        A guardian whose owner let go on purpose has emptied the file.
+        """
+        try:
+            pid, start = self._path.read_text().split()
+        except (OSError, ValueError):
+            return False
+        return process_start(int(pid)) != int(start)
 
     def release(self) -> None:
         """Close this process's handle; a guardian that was given it keeps the lock."""

@@ -103,7 +103,7 @@ class EmbeddedPostgres:
         lock = DirectoryLock(self.directory)
         deadline = time.monotonic() + timeout_seconds
         while not lock.acquire():  # somebody's server holds it: join that one once it answers
-            if self._answers():
+            if not lock.abandoned() and self._answers():
                 self.create_database(self.database)
                 return self
             if time.monotonic() > deadline:

@@ -66,7 +66,7 @@ class EmbeddedRedis:
         lock = DirectoryLock(self.directory)
         deadline = time.monotonic() + timeout_seconds
         while not lock.acquire():
-            if self._join():
+            if not lock.abandoned() and self._join():
                 return self
             if time.monotonic() > deadline:
                 raise UnavailableError(

@@ -1,6 +1,6 @@
 """The process that runs our flows on their schedules and on request: ``python -m flows.deployments``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from tidegate.workspace import pipeline_environment
 DEPLOYMENTS = "deployments"
 
 
-def deployments_service(api_url: str, workspace: Path, state: Path, environment: Mapping[str, str]) -> CommandService:
+def deployments_service(
+    api_url: str, workspace: Path, state: Path, environment: Mapping[str, str], depends_on: Sequence[str] = ()
+) -> CommandService:
     """The flows of a workspace, served to the Prefect server at ``api_url``."""
 
     def launch() -> Launch:
@@ -19,8 +21,7 @@ def deployments_service(api_url: str, workspace: Path, state: Path, environment:
         ready = answers("POST", f"{api_url}/deployments/filter", {"limit": 50}, accept=_all_ready)
         return Launch(python("-m", "flows.deployments", str(workspace)), ready, api_url, variables, workspace)
 
-    # It waits for the flow runs it started before it ends.
-    return CommandService(DEPLOYMENTS, launch, timeout_seconds=90.0, grace_seconds=15.0)
+    return CommandService(DEPLOYMENTS, launch, depends_on=depends_on, timeout_seconds=90.0, grace_seconds=6.0)
 
 
 def _all_ready(answer: Any) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 from tidegate.processes.memory import proportional_set_size, tree
 from tidegate.processes.readiness import request, request_json
 from tidegate.processes.records import RunRecord
+from tidegate.services.pusher import consumes
 from tidegate.services.serving import replica_answers
 
 
@@ -86,6 +87,10 @@ def _ask(record: RunRecord) -> str:
         if not found or any(item["status"] != "READY" for item in found):
             raise OSError("its deployments are not ready: the process does not poll")
         return ", ".join(sorted(item["name"] for item in found))
+    if name == "pusher":
+        if not consumes(record.url, record.command[0]):
+            raise OSError("it reads no stream of feature rows")
+        return "reads the trader's feature rows"
     if name == "serving":
         status, answer = request("GET", f"{url}/healthz")  # makes a prediction with every champion
         if status == 200:
