@@ -94,7 +94,7 @@ def _create(tracker: Tracker, run: Run, folder: Path, manifest: Manifest, eviden
         )
     for file in PACKAGE_FILES:
         run.artifact(folder / file, PACKAGE)
-    source = _log_model(run, folder, manifest)
+    source, model_id = _log_model(run, folder, manifest)
     tags = {
         MODEL_DIGEST: manifest.model_digest,
         EVIDENCE_DIGEST: evidence.digest,
@@ -112,14 +112,15 @@ def _create(tracker: Tracker, run: Run, folder: Path, manifest: Manifest, eviden
         name,
         source,
         run_id=run.run_id,
+        model_id=model_id,  # a tracking server refuses a logged model as source without it
         tags=tags,
         description=f"{manifest.name}, lookback {manifest.lookback}. {headline}\n\n{words}\n\n"
         f"Evidence: `{PACKAGE}/{EVIDENCE_FILE}` of the source run.",
     )
 
 
-def _log_model(run: Run, folder: Path, manifest: Manifest) -> str:
-    """Log the ONNX model with signature and input example; return its source URI."""
+def _log_model(run: Run, folder: Path, manifest: Manifest) -> tuple[str, str]:
+    """Log the ONNX model with signature and input example; return its source URI and its id."""
     import mlflow
     import onnx
     import onnxruntime
@@ -143,4 +144,4 @@ def _log_model(run: Run, folder: Path, manifest: Manifest) -> str:
             onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=False,
         )
-    return str(info.model_uri)
+    return str(info.model_uri), str(info.model_id)
