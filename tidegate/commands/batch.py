@@ -127,6 +127,7 @@ def drift(
 
 def _run(name: str, parameters: dict[str, Any], workspace: Path, settings: Any, redis: bool = False) -> dict[str, Any]:
     """Run a flow against the standing Prefect server, or one started for it, and tell its stages to stderr."""
+    from flows.pipeline import workspace_folder
     from flows.run import run_flow
     from tidegate.platform import platform
     from tidegate.workspace import pipeline_environment
@@ -137,6 +138,7 @@ def _run(name: str, parameters: dict[str, Any], workspace: Path, settings: Any, 
         elif event["event"] == "line":
             say(f"    {event['text']}")
 
+    workspace_folder(str(workspace))  # refused before a server is started for nothing
     log = settings.state / "logs" / f"flow-{name}.log"
     with platform(settings, prefect=True, redis=redis, say=say) as addresses:
         environment = addresses.environment() | pipeline_environment(workspace.absolute(), settings.state)

@@ -67,9 +67,8 @@ class Supervisor:
         deadline = time.monotonic() + self._patience_seconds
         waited = False
         while not self._lock.acquire():
-            supervisor = [record for record in records.read_records(self.state) if record.name == records.SUPERVISOR]
             # Guardians of a killed owner need a moment to end theirs; a living or releasing owner stays.
-            if any(record.alive for record in supervisor) or time.monotonic() > deadline:
+            if not self._lock.abandoned() or time.monotonic() > deadline:
                 raise UnavailableError(
                     f"the services of {self.state} already run: `tidegate status` shows them, `tidegate down` ends them"
                 )
