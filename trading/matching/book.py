@@ -49,6 +49,7 @@ class Order(Wire, kw_only=True):
     guaranteed: bool | None = None
     position_fill: str | None = None
     trigger_condition: str | None = None
+    trigger_mode: str | None = None  # stop-losses watch the best price
     partial_fill: str | None = None
     trade_close: TradeCloseDetails | None = None
     client_extensions: ClientExtensions | None = None

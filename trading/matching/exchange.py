@@ -89,7 +89,7 @@ class Exchange:
 
     def _open_account(self) -> None:
         configuration = self.book.configuration
-        self.log.begin(by_client=False)
+        self.log.begin(by_client=True)
         self.log.write(
             Create,
             division_id=1,

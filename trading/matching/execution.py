@@ -333,6 +333,7 @@ class Execution:
             "time_in_force": details.time_in_force or "GTC",
             "gtd_time": details.gtd_time,
             "trigger_condition": details.trigger_condition or "DEFAULT",
+            "trigger_mode": "TOP_OF_BOOK" if kind == "STOP_LOSS" else None,
             "guaranteed": False if kind == "STOP_LOSS" else None,
             "client_extensions": details.client_extensions,
             "replaces_order_id": replaces.id if replaces else None,

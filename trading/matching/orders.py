@@ -118,9 +118,11 @@ class OrderDesk:
             (False, command.short_units, command.short_client_extensions),
         )
         wanted: list[tuple[OrderSpecification, MarketOrderOrigin, str | None]] = []
+        unsaid = command.long_units is None and command.short_units is None
         for long, units, extensions in sides:
             exists = held > 0 if long else held < 0
-            if units == "NONE" or (units is None and not exists and (held or not long)):
+            nothing_to_say = units is None and not exists and not (unsaid and long and not held)
+            if units == "NONE" or nothing_to_say:
                 continue
             wanted.append(
                 self._closeout(command.instrument, long, units or "ALL", held if exists else ZERO, extensions)

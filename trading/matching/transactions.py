@@ -125,6 +125,7 @@ class OrderTransaction(Transaction, frozen=True, kw_only=True):
     gtd_time: str | None = None
     position_fill: str | None = None
     trigger_condition: str | None = None
+    trigger_mode: str | None = None
     partial_fill: str | None = None
     trade_id: str | None = None
     client_trade_id: str | None = None

@@ -200,5 +200,8 @@ def test_closing_a_position() -> None:
     assert only(part, OrderFill).units == 1200
     whole = desk.apply(ClosePosition(time_ns=desk.now, instrument="EUR_USD", short_client_extensions=named("c")))
     assert only(whole, OrderFill).client_order_id == "c" and desk.units() == 0
+    for fields in ({"short_units": "ALL"}, {"long_units": "NONE", "short_units": "ALL"}):
+        refused = desk.apply(ClosePosition(time_ns=desk.now, instrument="EUR_USD", **fields))
+        assert only(refused, MarketOrderReject).short_position_closeout is not None
     none = desk.apply(ClosePosition(time_ns=desk.now, instrument="EUR_USD"))
     assert only(none, MarketOrderReject).reject_reason == "CLOSEOUT_POSITION_DOESNT_EXIST"
