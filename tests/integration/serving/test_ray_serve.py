@@ -282,3 +282,4 @@ def test_killed_while_starting_it_leaves_nothing(tmp_path: Path) -> None:
     process.kill()
     process.wait(10)
     assert gone(processes, 30) == []
+    shutil.rmtree(make_folder())  # sweeps what the killed one left
