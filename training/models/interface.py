@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from training.dataset import TrainingData
 
-# Read when an OpenMP runtime is loaded, so it must be set before xgboost is. By default its threads spin while they wait
-# for each other: with other processes on the cores, one fit of 1.7 s of work burnt 15 s and took 40.
+# Read when an OpenMP runtime is loaded, so it must be set before xgboost is. By default its threads spin while they
+# wait for each other: with other processes on the cores, one fit of 1.7 s of work burnt 15 s and took 40.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 THREADS = 2  # fixed, not the machine's count: the order of summation, and with it the model's bytes, follows it

@@ -102,19 +102,22 @@ class Fitting(lightning.LightningModule):
 class Batches:
     """Batches of tensors that already lie in memory; a data loader would copy them row by row."""
 
-    def __init__(self, tensors: tuple[Tensor, Tensor, Tensor], size: int, generator: torch.Generator | None) -> None:
+    def __init__(
+        self, tensors: tuple[Tensor, Tensor, Tensor], rows: Tensor, size: int, generator: torch.Generator | None
+    ) -> None:
         self.tensors = tensors
+        self.rows = rows
         self.size = size
         self.generator = generator
 
     def __len__(self) -> int:
-        return -(-len(self.tensors[1]) // self.size)
+        return -(-len(self.rows) // self.size)
 
     def __iter__(self) -> Any:
-        rows = len(self.tensors[1])
-        order = torch.arange(rows) if self.generator is None else torch.randperm(rows, generator=self.generator)
-        for start in range(0, rows, self.size):
-            part = order[start : start + self.size]
+        count = len(self.rows)
+        order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
+        for start in range(0, count, self.size):
+            part = self.rows[order[start : start + self.size]]
             yield tuple(tensor[part] for tensor in self.tensors)
 
 
@@ -139,6 +142,13 @@ class LstmForecaster:
         p = self.parameters
         module = Fitting(Network(mean, scale, p), p.learning_rate, p.patience)
         generator = torch.Generator().manual_seed(self.seed)
+        tensors = (
+            torch.from_numpy(data.windows),
+            torch.from_numpy(data.labels.astype(np.int64)),
+            torch.from_numpy(data.weights.astype(np.float32)),
+        )
+        batches = Batches(tensors, torch.from_numpy(fit), p.batch_size, generator)
+        validation = Batches(tensors, torch.from_numpy(tail), 4 * p.batch_size, None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice on loaders, loggers and workers
             logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -154,11 +164,7 @@ class LstmForecaster:
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
             )
-            trainer.fit(
-                module,
-                train_dataloaders=Batches(_tensors(data, fit), p.batch_size, generator),
-                val_dataloaders=Batches(_tensors(data, tail), 4 * p.batch_size, None),
-            )
+            trainer.fit(module, train_dataloaders=batches, val_dataloaders=validation)
         module.network.load_state_dict(module.best_state)
         self._network = module.network.eval()
         self._fitted = {"epochs": float(module.best_epoch + 1), "validation_loss": module.best_loss}
@@ -209,11 +215,3 @@ def _moments(rows: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
     spread = np.sqrt((np.where(known, rows - mean, 0.0) ** 2).sum(axis=0) / count)
     scale = np.where(spread > 1e-12, 1.0 / np.maximum(spread, 1e-12), 0.0)
     return torch.tensor(mean, dtype=torch.float32), torch.tensor(scale, dtype=torch.float32)
-
-
-def _tensors(data: TrainingData, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        torch.from_numpy(data.windows[rows]),
-        torch.from_numpy(data.labels[rows].astype(np.int64)),
-        torch.from_numpy(data.weights[rows].astype(np.float32)),
-    )
