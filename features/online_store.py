@@ -20,6 +20,8 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from feast.repo_config import RepoConfig
 from google.protobuf.timestamp_pb2 import Timestamp
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 Row = tuple[Any, dict[str, Any], datetime, datetime | None]
 Progress = Callable[[int], Any] | None
@@ -42,6 +44,12 @@ class NewestRedisOnlineStoreConfig(RedisOnlineStoreConfig):
 
 class NewestRedisOnlineStore(RedisOnlineStore):
     """Redis, written by compare-and-set on (event time, created time)."""
+
+    def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> Any:
+        """Return Feast's client, told to give up after one more try: a reader wants to know, not to wait for long."""
+        client: Any = super()._get_client(online_store_config)
+        client.set_retry(Retry(NoBackoff(), 1))
+        return client
 
     def online_write_batch(self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Progress) -> None:
         """Write the rows that are newer than what stands; ``progress`` is told how many were."""

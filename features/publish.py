@@ -50,9 +50,14 @@ class FeaturePublisher:
 
     def __init__(self, url: str, definition: FeatureSet, capacity: int = 1_000) -> None:
         from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
         self.definition = definition
-        self._redis: Any = Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+        # The client's own retries would keep the thread for ten seconds; ours can be told to stop.
+        self._redis: Any = Redis.from_url(
+            url, socket_timeout=2.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0)
+        )
         self._queue: queue.Queue[Entry] = queue.Queue(capacity)
         self._stopping = threading.Event()
         self._log = structlog.get_logger().bind(stream=definition.stream)
