@@ -10,11 +10,10 @@ next command.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -36,6 +35,7 @@ from core.errors import BadInputError, ConfigurationError, UnavailableError
 from trading.brokers.oanda.rejects import reject_reason
 from trading.brokers.oanda.translate import Translator, account_state, open_order, position_of
 from trading.brokers.oanda.wire import ATTACHED_TYPES, closeout_body, order_body, trade_order_body
+from trading.brokers.subscription import Subscription
 from trading.matching.book import AccountConfiguration
 from trading.matching.commands import (
     AnyCommand,
@@ -53,37 +53,7 @@ from trading.practice import views
 from trading.practice.candles import SECONDS, TickStore, make_candles
 from trading.practice.persistence import Store
 
-Item = TypeVar("Item")
-
 _GRANULARITIES = {seconds: name for name, seconds in SECONDS.items() if seconds}
-
-
-class _Subscription(AsyncIterator[Item], Generic[Item]):
-    """What one reader has not read yet."""
-
-    def __init__(self) -> None:
-        self._items: deque[Item] = deque()
-        self._ended = False
-        self._wake = asyncio.Event()
-
-    def put(self, item: Item) -> None:
-        self._items.append(item)
-        self._wake.set()
-
-    def end(self) -> None:
-        self._ended = True
-        self._wake.set()
-
-    def __aiter__(self) -> "_Subscription[Item]":
-        return self
-
-    async def __anext__(self) -> Item:
-        while not self._items:
-            if self._ended:
-                raise StopAsyncIteration
-            self._wake.clear()
-            await self._wake.wait()
-        return self._items.popleft()
 
 
 class PaperBroker:
@@ -114,8 +84,8 @@ class PaperBroker:
         self._store = Store(folder)
         self._translator = Translator()
         self._events: list[BrokerEvent] = []
-        self._event_streams: list[_Subscription[BrokerEvent]] = []
-        self._quote_stream: _Subscription[Quote | Heartbeat] | None = None
+        self._event_streams: list[Subscription[BrokerEvent]] = []
+        self._quote_stream: Subscription[Quote | Heartbeat] | None = None
         self._subscribed: frozenset[str] = frozenset()
         self._ready = asyncio.Event()  # every subscribed instrument has a quote
         self._unwritten: dict[str, Quote] = {}  # standing quotes that are not in the journal yet
@@ -311,7 +281,7 @@ class PaperBroker:
             raise BadInputError("no instruments to subscribe to: give at least one")
         if self._quote_stream is not None:
             self._quote_stream.end()
-        stream: _Subscription[Quote | Heartbeat] = _Subscription()
+        stream: Subscription[Quote | Heartbeat] = Subscription()
         self._quote_stream = stream
         self._subscribed = frozenset(instruments)
         self._ready = asyncio.Event()
@@ -336,7 +306,7 @@ class PaperBroker:
 
     def events(self, since_transaction_id: int) -> AsyncIterator[BrokerEvent]:
         """Yield what happened after an id, then what happens."""
-        stream: _Subscription[BrokerEvent] = _Subscription()
+        stream: Subscription[BrokerEvent] = Subscription()
         for event in self._events[since_transaction_id:]:
             stream.put(event)
         self._event_streams.append(stream)

@@ -15,6 +15,7 @@ from trading.matching.commands import (
 )
 from trading.matching.execution import Execution
 from trading.matching.log import TransactionLog
+from trading.matching.specifications import quantised, trade_order, trade_specifier
 from trading.matching.transactions import (
     ORDER_CREATED,
     ORDER_REJECTED,
@@ -173,7 +174,7 @@ class OrderDesk:
             ("TRAILING_STOP_LOSS", command.trailing_stop_loss),
         )
         trade = log.find_trade(command.trade)
-        specs = [(kind, _trade_order(kind, command.trade, details)) for kind, details in wanted if details is not None]
+        specs = [(kind, trade_order(kind, command.trade, details)) for kind, details in wanted if details is not None]
         refusals = [(spec, self._trade_refusal(spec, trade, replacing=True)) for _, spec in specs]
         for spec, reason in refusals:
             if reason is not None:
@@ -191,7 +192,7 @@ class OrderDesk:
 
     def _submit_on_trade(self, spec: OrderSpecification, old: Order | None) -> None:
         log = self.log
-        trade = log.find_trade(_trade_specifier(spec))
+        trade = log.find_trade(trade_specifier(spec))
         reason = self._trade_refusal(spec, trade, replacing=False, old=old)
         if reason is not None or trade is None:
             self._reject(spec, reason or "TRADE_DOESNT_EXIST", old)
@@ -286,9 +287,9 @@ class OrderDesk:
             "trigger_condition": spec.trigger_condition if entry else None,
             "client_extensions": spec.client_extensions,
             "trade_client_extensions": spec.trade_client_extensions,
-            "take_profit_on_fill": _quantised(spec.take_profit_on_fill, instrument.tick),
-            "stop_loss_on_fill": _quantised(spec.stop_loss_on_fill, instrument.tick),
-            "trailing_stop_loss_on_fill": _quantised(spec.trailing_stop_loss_on_fill, instrument.tick),
+            "take_profit_on_fill": quantised(spec.take_profit_on_fill, instrument.tick),
+            "stop_loss_on_fill": quantised(spec.stop_loss_on_fill, instrument.tick),
+            "trailing_stop_loss_on_fill": quantised(spec.trailing_stop_loss_on_fill, instrument.tick),
             "trade_close": origin.trade_close,
             "replaces_order_id": replaces.id if replaces else None,
         }
@@ -383,34 +384,3 @@ class OrderDesk:
     def _pending(self, specifier: str) -> Order | None:
         order = self.log.find_order(specifier)
         return order if order is not None and order.state == "PENDING" else None
-
-
-def _trade_specifier(spec: OrderSpecification) -> str:
-    return str(spec.trade_id) if spec.trade_id is not None else f"@{spec.client_trade_id or ''}"
-
-
-def _trade_order(kind: str, trade: str, details: OnFillDetails) -> OrderSpecification:
-    """Return the order specification that details of a trade's order amount to."""
-    return OrderSpecification(
-        type=kind,
-        trade_id=None if trade.startswith("@") else trade,
-        client_trade_id=trade[1:] if trade.startswith("@") else None,
-        price=details.price,
-        distance=details.distance,
-        time_in_force=details.time_in_force,
-        gtd_time=details.gtd_time,
-        trigger_condition=details.trigger_condition or "DEFAULT",
-        client_extensions=details.client_extensions,
-    )
-
-
-def _quantised(details: OnFillDetails | None, tick: Decimal) -> OnFillDetails | None:
-    """Write attached prices with the instrument's decimals, and the time in force it will have."""
-    if details is None:
-        return None
-    return msgspec.structs.replace(
-        details,
-        price=None if details.price is None else details.price.quantize(tick),
-        distance=None if details.distance is None else details.distance.quantize(tick),
-        time_in_force=details.time_in_force or "GTC",
-    )

@@ -1,6 +1,6 @@
 """One request as the endpoints see it, and readers for what it carries."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -69,9 +69,6 @@ class Call:
         """Read a comma-separated list of the query."""
         text = self.query.get(name)
         return None if text is None else [item for item in text.replace("%2C", ",").split(",") if item]
-
-
-Endpoint = Callable[[Venue, Call], Reply | Awaitable[Reply]]
 
 
 def decimal(text: str, name: str) -> Decimal:

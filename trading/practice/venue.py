@@ -85,10 +85,13 @@ class Venue:
             raise ConfigurationError(f"the state folder {folder} has {', '.join(missing)}, this market has not")
 
     def _refill(self, opening: list[Quote]) -> None:
-        """Fill the candle store with what was already published before a restart; the feed is deterministic."""
+        """Fill the candle store with what was already published before a restart; the feed is deterministic.
+
+        In real time it is left empty: ticks that fell due while the server was away were never published.
+        """
         for quote in opening:
             self.ticks[quote.instrument].add(quote)
-        if not (self.next_step or self._offset):
+        if self.config.clock is ClockMode.REAL or not (self.next_step or self._offset):
             return
         for step in self.feed.steps(0, {quote.instrument: quote for quote in opening}):
             past = step.index < self.next_step
@@ -126,17 +129,24 @@ class Venue:
         return Advance(to_ns, len(quotes), self.ended)
 
     def _take(self, to_ns: int) -> list[Quote]:
-        """Take the feed's ticks up to ``to_ns`` and move the cursor."""
+        """Take the feed's ticks up to ``to_ns`` and move the cursor.
+
+        A step that ends at ``to_ns`` is the last one taken: the opening tick of the next bar has the same time, and
+        whoever decides at the boundary must not know it yet.
+        """
         taken: list[Quote] = []
         while self._step is not None:
             quotes = self._step.quotes
             while self._offset < len(quotes) and quotes[self._offset].time_ns <= to_ns:
                 taken.append(quotes[self._offset])
                 self._offset += 1
-            if self._step.time_ns > to_ns:
+            ends = self._step.time_ns
+            if ends > to_ns:
                 break
             self.next_step, self._offset = self._step.index + 1, 0
             self._step = next(self._steps, None)
+            if ends == to_ns:
+                break
         return taken
 
     def _publish_ticks(self, quotes: list[Quote], to_ns: int) -> None:

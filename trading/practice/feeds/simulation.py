@@ -84,24 +84,25 @@ class SimulationFeed:
         return [self._quote(name, values, self._start_ns) for name in self._instruments]
 
     def steps(self, first: int, standing: Mapping[str, Quote]) -> Iterator[Step]:
-        values = dict(_VALUES)
-        index = 0
+        # A step's path is computed as a whole from its first value, so that skipping steps gives the same numbers.
+        logs = np.log([_VALUES[currency] for currency in self._currencies])
+        moving = np.array([currency != "USD" for currency in self._currencies])
         names = self.instruments
+        index = 0
         while self._steps is None or index < self._steps:
             random = np.random.default_rng([self._seed, index])
-            begin = self._start_ns + index * self._step_ns
             picks = random.integers(len(names), size=self._ticks)
-            moves = random.normal(0.0, self._volatility, size=(self._ticks, len(self._currencies)))
-            quotes: list[Quote] = []
-            for tick in range(self._ticks):
-                for position, currency in enumerate(self._currencies):
-                    if currency != "USD":
-                        values[currency] *= float(np.exp(moves[tick, position]))
-                if index >= first:
+            moves = random.normal(0.0, self._volatility, size=(self._ticks, len(self._currencies))) * moving
+            path = logs + np.cumsum(moves, axis=0)
+            if index >= first:
+                begin = self._start_ns + index * self._step_ns
+                quotes: list[Quote] = []
+                for tick, row in enumerate(np.exp(path).tolist()):
+                    values = dict(zip(self._currencies, row, strict=True))
                     time_ns = begin + (tick + 1) * self._step_ns // self._ticks
                     quotes.append(self._quote(names[int(picks[tick])], values, time_ns))
-            if index >= first:
                 yield Step(index, begin + self._step_ns, tuple(quotes))
+            logs = path[-1]
             index += 1
 
     def _quote(self, name: str, values: Mapping[str, float], time_ns: int) -> Quote:
