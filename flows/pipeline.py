@@ -88,6 +88,11 @@ class Pipeline:
         self._lock = threading.Lock()
         self._drained = threading.Event()
 
+    @property
+    def process(self) -> GuardedProcess | None:
+        """The worker while it runs."""
+        return self._process
+
     def __enter__(self) -> Self:
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
