@@ -6,6 +6,7 @@ folder named by the digest of the whole kernel. An installation may be read-only
 that can be written: ``NUMBA_CACHE_DIR``, ``__pycache__`` beside this file, the user's cache, a private temporary one.
 """
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -49,7 +50,8 @@ def _candidates() -> Iterator[Path]:
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(chosen)
     yield Path(__file__).parent / "__pycache__"
-    yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tidegate"
+    with contextlib.suppress(RuntimeError):  # a container's user may have no home
+        yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tidegate"
     yield Path(tempfile.gettempdir()) / f"tidegate-{os.getuid()}"
 
 

@@ -1,6 +1,7 @@
 """State files, the live driver's refusals, and where machine code is kept."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -150,15 +151,25 @@ def test_unusable_folders_are_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_p
     blocked.write_text("not a folder")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(blocked))
     monkeypatch.setattr(compilation, "__file__", str(blocked / "compilation.py"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     compilation.cache_directory.cache_clear()
     try:
         chosen = compilation.cache_directory()
         assert chosen is not None and chosen.is_relative_to(tmp_path / "home")
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "expanduser", homeless)
+        compilation.cache_directory.cache_clear()
+        private = compilation.cache_directory()
+        assert private is not None and private.is_relative_to(tmp_path / "temporary")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
         owner = os.getuid()
         monkeypatch.setattr(os, "getuid", lambda: owner + 1)
         compilation.cache_directory.cache_clear()
-        foreign = compilation.cache_directory()
-        assert foreign is None or not foreign.is_relative_to(tmp_path)
+        assert compilation.cache_directory() is None
     finally:
         compilation.cache_directory.cache_clear()
+
+
+def homeless(_: Path) -> Path:
+    raise RuntimeError("Could not determine home directory.")
