@@ -23,6 +23,7 @@ from core.params import read_params
 from core.settings import OandaSettings, Settings
 
 if TYPE_CHECKING:
+    from features.publish import FeaturePublisher
     from serving.local import LocalPredictor
     from serving.store import Pointer
     from trading.brokers.interface import Broker
@@ -86,7 +87,7 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
 
     params = read_params(options.workspace / "params.yaml")
     strategy = options.strategy or f"tidegate-{params['market']}"
-    oanda = _account(options, settings)
+    oanda = account_settings(options, settings)
     async with AsyncExitStack() as stack:
         local = stack.enter_context(LocalPredictor(settings.state / "serving", settings.serving.poll_seconds))
         pointer = _champion(local, strategy, oanda.environment == "live")
@@ -104,19 +105,24 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
         stack.push_async_callback(broker.close)
         predictor = await stack.enter_async_context(_predictor(options.serving_url, settings, local))
         feed = await stack.enter_async_context(feed_maker(broker))
+        publisher = _publisher(config, settings)
+        if publisher is not None:
+            stack.callback(publisher.close)
 
         def started(_loop: Any, status: Any) -> None:
             if options.ready_file is not None:
                 url = f"http://127.0.0.1:{status.port}" if status is not None else ""
                 write_json(options.ready_file, {"pid": os.getpid(), "status_url": url, "session": config.session_id})
 
-        summary = await run_trader(config, broker, predictor, clock, feed, options.database_url, started=started)
+        summary = await run_trader(
+            config, broker, predictor, clock, feed, options.database_url, started=started, publisher=publisher
+        )
     if options.summary_file is not None:
         write_json(options.summary_file, summary.to_json())
     return summary
 
 
-def _account(options: TradeOptions, settings: Settings) -> OandaSettings:
+def account_settings(options: TradeOptions, settings: Settings) -> OandaSettings:
     """The settings of the account: those of the process, or those a practice broker wrote into its ready file."""
     if options.broker is BrokerName.OANDA:
         return settings.oanda
@@ -198,6 +204,16 @@ def _session(
         follow_events=options.broker is BrokerName.OANDA,
         simulated=options.broker is BrokerName.PRACTICE,
     )
+
+
+def _publisher(config: "TraderConfig", settings: Settings) -> "FeaturePublisher | None":
+    """Where live feature rows go: the Redis of the settings; without one they stay in the session."""
+    if settings.redis.url is None:
+        return None
+    from features.publish import FeaturePublisher
+    from features.sets import feature_set
+
+    return FeaturePublisher(settings.redis.url.get_secret_value(), feature_set(config.feature_set))
 
 
 async def _venue_state(oanda: OandaSettings) -> dict[str, Any]:

@@ -134,6 +134,7 @@ class TradingLoop:
             return
         self._desk.commit(records.StepClosed(step.time_ns, step.rows.tobytes(), step.missing, step.simulated))
         self._window.update(step.time_ns, step.rows)
+        self._window.publish(now)
         self._desk.commit(records.StepMissed(step.time_ns, "it closed while the trader was away"))
         _log.warning("step missed: features updated, nothing decided", time_ns=step.time_ns)
 
@@ -170,6 +171,7 @@ class TradingLoop:
         self._measure("prediction", answered - ready)
         await self._decide_and_send(step.time_ns, step.missing, predictions, excuse, received)
         self._measure("step", time.perf_counter_ns() - received)
+        self._window.publish(self._clock.time_ns())
         self._metrics.steps.inc()
         self._window.snapshot_if_due(self._desk, step.time_ns)
 

@@ -14,6 +14,7 @@ from core.domain import BarKind, Heartbeat, Instrument, Predictor, Quote
 from core.errors import RefusedError, TidegateError
 from core.journal import Journal
 from core.logging import get_logger
+from features.publish import FeaturePublisher
 from trading import records
 from trading.backfill import Backfill
 from trading.bars import BarBuilder, BarSource, FixingSampler
@@ -48,6 +49,7 @@ async def run_trader(
     database_url: str | None = None,
     handle_signals: bool = True,
     started: Callable[[TradingLoop, StatusServer | None], None] | None = None,
+    publisher: FeaturePublisher | None = None,
 ) -> SessionSummary:
     """Trade a session until the feed ends, SIGTERM or SIGINT comes, and return its summary.
 
@@ -62,6 +64,7 @@ async def run_trader(
         feed: quotes and heartbeats.
         database_url: of the ledger; None keeps the journal only and takes no lease.
         handle_signals: whether SIGTERM and SIGINT end the session cleanly.
+        publisher: takes each live feature row for the online store; None keeps them in the session only.
         started: called once with the loop and the status server when trading is about to begin.
 
     Returns:
@@ -78,7 +81,7 @@ async def run_trader(
     sys.setswitchinterval(SWITCH_SECONDS)
     journal_directory = config.session_directory / JOURNAL
     with Journal(journal_directory) as journal:
-        trader = _Trader(config, broker, predictor, clock, feed, journal, journal_directory)
+        trader = _Trader(config, broker, predictor, clock, feed, journal, journal_directory, publisher)
         return await trader.run(database_url, handle_signals, started)
 
 
@@ -94,8 +97,10 @@ class _Trader:
         feed: Feed,
         journal: Journal,
         journal_directory: Path,
+        publisher: FeaturePublisher | None,
     ) -> None:
         self.config = config
+        self.publisher = publisher
         self.broker = broker
         self.predictor = predictor
         self.clock = clock
@@ -122,7 +127,7 @@ class _Trader:
             raise RefusedError(
                 f"session {self.config.session_id} was begun with other settings: name a new session, or restore them"
             )
-        window = FeatureWindow(self.config, state.features_saved)
+        window = FeatureWindow(self.config, state.features_saved, self.publisher)
         window.replay(steps)
         instruments = await self._instruments()
         token = await self._open_ledger(database_url, resuming)

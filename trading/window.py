@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from core.domain import INPUT_COLUMNS
 from core.errors import BadInputError, IntegrityError
 from features.live import LiveFeatures
+from features.publish import FeaturePublisher
 from features.sets import feature_set
 from trading import records
 from trading.config import TraderConfig
@@ -18,8 +19,15 @@ from trading.desk import Desk
 class FeatureWindow:
     """Wraps the live driver of the one feature kernel (law 1); the loop asks it for windows and volatilities."""
 
-    def __init__(self, config: TraderConfig, snapshot: records.FeaturesSaved | None) -> None:
+    def __init__(
+        self,
+        config: TraderConfig,
+        snapshot: records.FeaturesSaved | None,
+        publisher: FeaturePublisher | None = None,
+    ) -> None:
         """Restore the kernel's state from the newest snapshot, else from the state the features stage wrote.
+
+        ``publisher`` gets each live row for the online store; it never keeps the loop waiting.
 
         Raises:
             BadInputError: there is no such state, or the feature set has no volatility column of the configured name.
@@ -30,6 +38,7 @@ class FeatureWindow:
             raise BadInputError(
                 f"feature set {config.feature_set!r} has no column {config.volatility_feature!r} to size positions with"
             )
+        self._publisher = publisher
         self._directory = config.session_directory
         path = self._directory / snapshot.file if snapshot is not None else config.state_path
         self._live = LiveFeatures.restore(path, config.lookback, chosen, config.instruments)
@@ -64,6 +73,13 @@ class FeatureWindow:
         self._times.append(time_ns)
         self._kept.append(values.copy())
         self._since_snapshot += 1
+
+    def publish(self, created_ns: int) -> None:
+        """Hand the newest row to the online store's publisher, if there is one."""
+        if self._publisher is None or self._values is None or self._last_rows is None:
+            return
+        present: NDArray[np.bool_] = np.array([not np.isnan(row).all() for row in self._last_rows], np.bool_)
+        self._publisher.publish(self._instruments, self._live.time_ns, created_ns, self._values, present)
 
     def windows(self) -> NDArray[np.float32]:
         """The last ``lookback`` feature rows, float32 [N, L, F], oldest first."""

@@ -100,6 +100,7 @@ def curves_chart(title: str, curves: dict[str, Any], unit: str) -> str:
     for index, (name, curve) in enumerate(curves.items()):
         colour = _SERIES[index % len(_SERIES)]
         figure.add_trace(go.Scatter(x=curve.times, y=curve.values, name=name, line={"color": colour, "width": 1.5}))
+    figure.update_layout(showlegend=len(curves) > 1, legend={"y": -0.15, "yanchor": "top", "x": 0, "xanchor": "left"})
     figure.update_yaxes(title=unit)
     return _html(figure)
 

@@ -5,6 +5,7 @@ idempotent, and trading begins a new session on a fresh practice account, so tha
 """
 
 import os
+import re
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from tidegate.demo.terminal import print_summary
 from tidegate.platform import Addresses
 from tidegate.processes.supervisor import Event, Supervisor
 from tidegate.services.environment import quiet_this_process
+from tidegate.services.pusher import pusher_service
 from tidegate.workspace import create_workspace, pipeline_environment
 
 STAGES = [
@@ -59,6 +61,10 @@ _SHOWN_AS = {
     "evaluate": "evaluate",
     "register": "register",
 }
+
+
+# What DVC and MLflow say beside the stages' own words.
+_NOISE = re.compile(r"(Running stage|> python|Updating lock|WARNING: |🏃|🧪|\d{4}[-/]\d\d[-/]\d\d)")
 
 
 @dataclass(frozen=True)
@@ -115,13 +121,14 @@ class _Demo:
                 stage.detail = f"PostgreSQL, Redis, MLflow {addresses.mlflow_uri}, Prefect {_page(addresses)}"
             environment = addresses.environment() | pipeline_environment(self.workspace, self.state)
             serving = services.serving(self.settings, environment)
-            registered = self._retrain(addresses, environment, lambda: supervisor.start(serving))
+            pusher = pusher_service(addresses.redis_url, self.workspace, environment)
+            registered = self._retrain(addresses, environment, lambda: supervisor.start(serving, pusher))
             approval = self._approve(addresses, registered)
             with self.progress.stage("serve") as stage:
                 self.serving_started.result()
                 services.await_champion(serving.url, registered["model_digest"])
                 stage.detail = f"Ray Serve answers at {serving.url} with model {registered['model_digest'][:12]}"
-            session, fills = self._trade(supervisor, environment, serving.url)
+            session, fills = self._trade(supervisor, addresses, environment, serving.url)
             reconciliation, parity = self._verify(addresses, supervisor, session)
             drift = self._drift(environment)
             summary = self._report(
@@ -207,7 +214,7 @@ class _Demo:
         return approval
 
     def _trade(
-        self, supervisor: Supervisor, environment: dict[str, str], serving_url: str
+        self, supervisor: Supervisor, addresses: Addresses, environment: dict[str, str], serving_url: str
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         self.kind = self._market_kind()
         feed = "fixings" if self.kind is BarKind.FIXING else "bars"
@@ -226,12 +233,18 @@ class _Demo:
             session = trader.run(on_status)
             stage.detail = (
                 f"{session['decisions']:,} decisions, {session['orders']:,} orders, {session['fills']:,} fills, "
-                f"value {session['equity']:,.2f} {session['account_currency']}"
+                f"value {session['equity']:,.2f} {session['account_currency']}; "
+                + services.await_pushed(addresses.redis_url, self._feature_stream())
             )
         self.results["trade"] = stage.detail
         self.links["trade"] = {"session": _uri(self.folder / "summary.json")}
         self.view = _broker_view(self.folder)
         return session, self.view.fills()
+
+    def _feature_stream(self) -> str:
+        from features.sets import feature_set
+
+        return feature_set(str(read_params(self.workspace / "params.yaml")["features"]["set"])).stream
 
     def _market_kind(self) -> BarKind:
         return (
@@ -387,7 +400,9 @@ class _FlowStages:
             self._switch(_SHOWN_AS.get(name, "train"))
             self._progress.note(self._open, name)
         elif event["event"] == "line":
-            self._progress.note(self._open, str(event["text"]).strip()[:160])
+            text = str(event["text"]).strip()
+            if text and not _NOISE.match(text):
+                self._progress.note(self._open, text[:160])
 
     def _switch(self, key: str) -> None:
         if key != self._open:

@@ -18,11 +18,11 @@ from tidegate.processes.supervisor import Supervisor
 from tidegate.services.environment import QUIET
 from tidegate.services.mlflow import mlflow_service
 from tidegate.services.prefect import prefect_service
+from tidegate.services.pusher import GROUP
 from tidegate.services.serving import serving_service
 from tidegate.services.stores import postgres_service, redis_service
 
 PRACTICE = "practice-broker"
-PUSHER = "feature-pusher"
 TRADER = "trader"
 
 
@@ -120,14 +120,29 @@ def _broker_answers(ready_file: Path) -> bool:
         return False
 
 
-def feature_pusher(workspace: Path, feature_set: str, environment: Mapping[str, str]) -> CommandService:
-    """The process that pushes the trader's live feature rows through Feast into the online store."""
+def await_pushed(redis_url: str, stream: str, timeout_seconds: float = 60.0) -> str:
+    """Wait until the pusher has written every live row into the online store; say how many steps there were.
 
-    def launch() -> Launch:
-        command = python("-m", "features.push", "--set", feature_set)
-        return Launch(command, lambda: True, "", {**QUIET, **environment}, workspace)
+    Raises:
+        UnavailableError: rows are still waiting after the time, or the trader published none.
+    """
+    import redis
 
-    return CommandService(PUSHER, launch, timeout_seconds=60.0, grace_seconds=10.0)
+    client: Any = redis.Redis.from_url(redis_url, socket_timeout=5.0)
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        while True:
+            found = client.xinfo_stream(stream)
+            group = next(g for g in client.xinfo_groups(stream) if bytes(g["name"]) == GROUP.encode())
+            if group["pending"] == 0 and group["last-delivered-id"] == found["last-generated-id"]:
+                return f"{found['length']:,} steps of live features pushed through Feast into Redis"
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"the pusher still has {group['pending']} steps to write into the online store")
+            time.sleep(0.1)
+    except (redis.RedisError, StopIteration) as error:
+        raise UnavailableError(f"no live features in the stream {stream}: {error!r}") from None
+    finally:
+        client.close()
 
 
 class Trader:
