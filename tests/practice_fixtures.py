@@ -101,7 +101,7 @@ def stop_practice_broker(server: PracticeProcess) -> int:
     """Stop it with SIGTERM; returns the exit code."""
     if server.process.poll() is None:
         server.process.send_signal(signal.SIGTERM)
-    server.process.communicate(timeout=_PATIENCE)
+    server.process.wait(_PATIENCE)
     return server.process.returncode
 
 

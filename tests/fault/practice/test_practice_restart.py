@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import urllib.error
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,22 @@ from practice_fixtures import PracticeProcess, start_practice_broker, stop_pract
 SIMULATION = ("--clock", "lockstep", "--from", "2024-03-05T10:00:00Z", "--seed", "9")
 
 
+_started: list[PracticeProcess] = []
+
+
+@pytest.fixture(autouse=True)
+def no_server_is_left_behind() -> Iterator[None]:
+    yield
+    for server in _started:
+        if server.process.poll() is None:
+            server.kill()
+    _started.clear()
+
+
 def start(folder: Path) -> PracticeProcess:
-    return start_practice_broker(folder, *SIMULATION, "--state", str(folder / "state"))
+    server = start_practice_broker(folder, *SIMULATION, "--state", str(folder / "state"))
+    _started.append(server)
+    return server
 
 
 def whole(server: PracticeProcess) -> dict[str, Any]:

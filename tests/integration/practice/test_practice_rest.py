@@ -12,7 +12,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from practice_fixtures import PracticeProcess, practice_broker, start_practice_broker, stop_practice_broker
+from practice_fixtures import PracticeProcess, practice_broker, stop_practice_broker
 
 
 @pytest.fixture(scope="module")
@@ -184,15 +184,15 @@ def test_the_ready_file_is_private_and_says_where(server: PracticeProcess) -> No
 def test_settings_name_the_account_and_the_rate_is_limited(tmp_path: Path) -> None:
     environment = {"TIDEGATE_OANDA__TOKEN": "my-token", "TIDEGATE_OANDA__ACCOUNT_ID": "101-004-7654321-001"}
     arguments = ("--clock", "lockstep", "--requests-per-second", "10")
-    server = start_practice_broker(tmp_path, *arguments, environment=environment)
-    assert (server.account_id, server.token) == ("101-004-7654321-001", "my-token")
-    answers = [server.call("GET", "/summary") for _ in range(40)]
-    limited = [headers for status, _, headers in answers if status == 429]
-    assert limited and limited[0]["Retry-After"] and answers[0][0] == 200
-    server.process.terminate()
-    _, errors = server.process.communicate(timeout=20)
-    assert server.process.returncode == 0
-    assert b"my-token" not in errors and b"7654321" not in errors
+    with practice_broker(tmp_path, *arguments, environment=environment) as server:
+        assert (server.account_id, server.token) == ("101-004-7654321-001", "my-token")
+        answers = [server.call("GET", "/summary") for _ in range(40)]
+        limited = [headers for status, _, headers in answers if status == 429]
+        assert limited and limited[0]["Retry-After"] and answers[0][0] == 200
+        server.process.terminate()
+        _, errors = server.process.communicate(timeout=20)
+        assert server.process.returncode == 0
+        assert b"my-token" not in errors and b"7654321" not in errors
 
 
 def test_a_taken_port_is_one_clear_line_and_exit_code_4(tmp_path: Path) -> None:
@@ -225,9 +225,9 @@ def test_bad_arguments_end_with_one_line(tmp_path: Path, arguments: tuple[str, .
 
 
 def test_sigterm_ends_it_cleanly_with_a_reader_on_the_stream(tmp_path: Path) -> None:
-    server = start_practice_broker(tmp_path)
-    request = Request(f"{server.account_url}/pricing/stream?instruments=EUR_USD")
-    request.add_header("Authorization", f"Bearer {server.token}")
-    with urlopen(request, timeout=10) as stream:
-        assert json.loads(stream.readline())["instrument"] == "EUR_USD"
-        assert stop_practice_broker(server) == 0
+    with practice_broker(tmp_path) as server:
+        request = Request(f"{server.account_url}/pricing/stream?instruments=EUR_USD")
+        request.add_header("Authorization", f"Bearer {server.token}")
+        with urlopen(request, timeout=10) as stream:
+            assert json.loads(stream.readline())["instrument"] == "EUR_USD"
+            assert stop_practice_broker(server) == 0
