@@ -13,8 +13,8 @@ from core.files import read_json
 from training.parameters import Parameters
 
 ROOMS: tuple[str, ...] = ("data", "features", "training")
-# What changes a fit; the rest of params.yaml (risk, practice, drift) does not.
-SECTIONS: tuple[str, ...] = ("costs", "data", "features", "labels", "market", "models", "seed", "validation")
+# What changes a fit beside the dataset, which has its own digest and came from the data, feature and cost parameters.
+SECTIONS: tuple[str, ...] = ("labels", "market", "seed", "validation")
 UNKNOWN = "unknown"
 
 
@@ -43,7 +43,7 @@ def read_lineage(dataset: Path, parameters: Parameters, feature_digest: str) -> 
         code_digests(),
         environment_digest(),
         git_commit(Path(__file__).parent),
-        digest_value({key: raw.get(key) for key in SECTIONS} | {"models": _fitting(raw)}),
+        digest_value(msgspec.to_builtins({key: raw.get(key) for key in SECTIONS} | {"models": _fitting(raw)})),
     )
 
 

@@ -80,6 +80,7 @@ def evaluate(
         "last_test_ns": int(dataset.time_ns[rows].max()),
         "cutoff_ns": dataset.cutoff_ns,
         "reference": REFERENCE,
+        "bootstrap": {"draws": parameters.evaluation.bootstrap_draws, "block_length": judge.block},
         "class_shares": [float((dataset.label[rows] == index).mean()) for index in range(3)],
         "models": models,
         "baselines": baselines,
@@ -112,7 +113,9 @@ class _Judge:
         self.axis, self.step = np.unique(dataset.time_ns[rows], return_inverse=True)
         options = parameters.evaluation
         self.bins = options.calibration_bins
-        self.bootstrap = BlockBootstrap(len(self.axis), options.block_length, options.bootstrap_draws, parameters.seed)
+        # Labels that overlap make neighbours alike: a block must hold several of them, whatever the parameter says.
+        self.block = max(options.block_length, 2 * parameters.labels.horizon)
+        self.bootstrap = BlockBootstrap(len(self.axis), self.block, options.bootstrap_draws, parameters.seed)
         self.sizing = SizingParameters.from_params(parameters.raw)
         source = parameters.raw.get("strategy", {}).get("volatility_feature")
         self.volatility = step_volatility(dataset, source)[rows]

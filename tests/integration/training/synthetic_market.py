@@ -1,5 +1,6 @@
 """A made-up market with a known amount of signal, and a workspace that holds it as the dataset stage would."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def parameters(folds: int = 3, train_steps: int = 400, **changes: Any) -> dict[s
     return {
         "market": "synthetic",
         "seed": 7,
-        "data": {"instruments": list(INSTRUMENTS), "holdout": {"count": 50}},
+        "data": {"instruments": list(INSTRUMENTS), "since": date(1999, 1, 4), "holdout": {"count": 50}},
         "features": {"set": "fixings", "warmup": 40},
         "costs": {"half_spread_pips": dict.fromkeys(INSTRUMENTS, 0.7), "slippage_pips": 0.1},
         "labels": {"kind": "fixed_horizon", "horizon": 1, "minimum_edge": 1.0},

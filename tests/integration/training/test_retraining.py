@@ -84,6 +84,8 @@ def test_models_find_a_planted_signal_and_the_gate_lets_the_best_through(signal:
         assert entry["hit_rate"]["low"] > 0.5, name
         assert entry["strategy"]["sharpe"]["low"] > 0, name
         assert entry["strategy"]["cost_a_year"] > 0, name
+    assert content["bootstrap"] == {"draws": 300, "block_length": 20}
+    assert content["models"]["lstm"]["direction_skill"]["low"] > 0
     assert content["beats_baselines"] is True
     assert content["verdict"]["passed"] is True
     assert registered["verdict"] == "passed"
