@@ -4,8 +4,8 @@ Imports neither Ray nor a training library: the trader outlives all of them.
 """
 
 import os
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +21,7 @@ from core.files import read_json, write_json
 from core.logging import get_logger
 from core.params import read_params
 from core.settings import OandaSettings, Settings
+from tidegate.paper import paper_account
 
 if TYPE_CHECKING:
     from features.publish import FeaturePublisher
@@ -39,6 +40,7 @@ class BrokerName(StrEnum):
 
     PRACTICE = "practice"  # the practice broker of this machine, through the OANDA adapter
     OANDA = "oanda"  # an OANDA v20 account: practice, or live with both keys
+    PAPER = "paper"  # an exchange in this process at the prices of a v20 account or a practice broker
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class TradeOptions:
         broker_ready_file: of a practice broker, with its addresses and token; None takes the settings.
         serving_url: of the inference service; empty answers from the champion in this process alone.
         database_url: of the ledger; None keeps the journal only.
+        redis_url: where live feature rows are published for the online store; empty publishes none.
         ready_file: written as ``{pid, status_url, session}`` when trading begins.
         summary_file: where the summary is written besides the session's folder.
         trade_real_money: the second key to a live account.
@@ -66,6 +69,7 @@ class TradeOptions:
     broker_ready_file: Path | None = None
     serving_url: str = ""
     database_url: str | None = None
+    redis_url: str = ""
     ready_file: Path | None = None
     summary_file: Path | None = None
     trade_real_money: bool = False
@@ -90,9 +94,10 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
     oanda = account_settings(options, settings)
     async with AsyncExitStack() as stack:
         local = stack.enter_context(LocalPredictor(settings.state / "serving", settings.serving.poll_seconds))
-        pointer = _champion(local, strategy, oanda.environment == "live")
+        pointer = _champion(local, strategy, oanda.environment == "live" and options.broker is BrokerName.OANDA)
         config = _session(options, params, settings, pointer, oanda)
-        state = await _venue_state(oanda) if options.broker is BrokerName.PRACTICE else {}
+        venue = options.broker is BrokerName.PRACTICE or options.broker_ready_file is not None
+        state = await _venue_state(oanda) if venue else {}
         lockstep = state.get("clock") == "lockstep"
         clock, feed_maker = await stack.enter_async_context(_market(lockstep, oanda, config))
         broker: Broker = OandaBroker(
@@ -103,11 +108,11 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
         )
         await broker.connect()
         stack.push_async_callback(broker.close)
+        if options.broker is BrokerName.PAPER:
+            broker = await stack.enter_async_context(paper_account(broker, clock, config, params, settings))
         predictor = await stack.enter_async_context(_predictor(options.serving_url, settings, local))
+        publisher = stack.enter_context(_publisher(options.redis_url, config))
         feed = await stack.enter_async_context(feed_maker(broker))
-        publisher = _publisher(config, settings)
-        if publisher is not None:
-            stack.callback(publisher.close)
 
         def started(_loop: Any, status: Any) -> None:
             if options.ready_file is not None:
@@ -124,9 +129,9 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
 
 def account_settings(options: TradeOptions, settings: Settings) -> OandaSettings:
     """The settings of the account: those of the process, or those a practice broker wrote into its ready file."""
-    if options.broker is BrokerName.OANDA:
-        return settings.oanda
     if options.broker_ready_file is None:
+        if options.broker is not BrokerName.PRACTICE:
+            return settings.oanda
         if settings.oanda.rest_url is None or settings.oanda.environment == "live":
             raise ConfigurationError(
                 "no practice broker is named: start one with `tidegate practice-broker --ready-file FILE` and give "
@@ -179,6 +184,8 @@ def _session(
     granularity = parse_granularity(view.granularity)
     package = ModelStore(settings.state / "serving").load(pointer)
     account_id = oanda.account_id.get_secret_value() if oanda.account_id else ""
+    if options.broker is BrokerName.PAPER:
+        account_id = str(settings.state)  # the account is this machine's own, whoever the prices come from
     session = options.session or f"{pointer.strategy}-{options.broker}"
     costs = params.get("costs", {})
     return TraderConfig(
@@ -202,18 +209,8 @@ def _session(
         account_currency=settings.trading.account_currency,
         status_port=options.status_port,
         follow_events=options.broker is BrokerName.OANDA,
-        simulated=options.broker is BrokerName.PRACTICE,
+        simulated=options.broker is BrokerName.PRACTICE or options.broker_ready_file is not None,
     )
-
-
-def _publisher(config: "TraderConfig", settings: Settings) -> "FeaturePublisher | None":
-    """Where live feature rows go: the Redis of the settings; without one they stay in the session."""
-    if settings.redis.url is None:
-        return None
-    from features.publish import FeaturePublisher
-    from features.sets import feature_set
-
-    return FeaturePublisher(settings.redis.url.get_secret_value(), feature_set(config.feature_set))
 
 
 async def _venue_state(oanda: OandaSettings) -> dict[str, Any]:
@@ -255,6 +252,22 @@ async def _market(lockstep: bool, oanda: OandaSettings, config: "TraderConfig") 
         yield LiveFeed(broker, clock, config.instruments)
 
     yield clock, live
+
+
+@contextmanager
+def _publisher(redis_url: str, config: "TraderConfig") -> "Generator[FeaturePublisher | None]":
+    """What hands the live feature rows to the pusher; it never keeps the loop waiting, also when Redis is away."""
+    if not redis_url:
+        yield None
+        return
+    from features.publish import FeaturePublisher
+    from features.sets import feature_set
+
+    publisher = FeaturePublisher(redis_url, feature_set(config.feature_set))
+    try:
+        yield publisher
+    finally:
+        publisher.close()
 
 
 @asynccontextmanager

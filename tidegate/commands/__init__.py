@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from tidegate.commands import batch, demonstration, release, services, trading
+from tidegate.commands import batch, demonstration, measuring, release, services, trading
 
 REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     demonstration.register,
@@ -12,4 +12,5 @@ REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     batch.register,
     release.register,
     trading.register,
+    measuring.register,
 )

@@ -26,7 +26,7 @@ def models(name: Name = None, workspace: Workspace = HERE, state: State = None, 
     from tidegate.release import list_versions
 
     with platform(settings, database=True) as addresses:
-        rows = list_versions(addresses, name or _model_of(workspace))
+        rows = list_versions(addresses, name or model_of(workspace))
     columns = ["version", "model", "gate", "approval", "served", "created", "digest"]
     shown: list[Any] = [{**row, "digest": row["model_digest"][:12]} for row in rows]
     finish({"models": rows}, json, table(shown, columns) if rows else "no version is registered: `tidegate retrain`")
@@ -55,7 +55,7 @@ def approve(
 
     with platform(settings, database=True) as addresses:
         result = approve_version(
-            addresses, name or _model_of(workspace), version, scope=scope, by=by or getpass.getuser(), reason=reason
+            addresses, name or model_of(workspace), version, scope=scope, by=by or getpass.getuser(), reason=reason
         )
     finish(result, json, f"version {version} approved for {result['scope']} and served (revision {result['revision']})")
 
@@ -79,13 +79,14 @@ def reject(
 
     with platform(settings, database=True) as addresses:
         result = reject_version(
-            addresses, name or _model_of(workspace), version, by=by or getpass.getuser(), reason=reason
+            addresses, name or model_of(workspace), version, by=by or getpass.getuser(), reason=reason
         )
     warning = "; it is still served: approve another version to replace it" if result["served"] else ""
     finish(result, json, f"version {version} rejected{warning}")
 
 
-def _model_of(workspace: Any) -> str:
+def model_of(workspace: Any) -> str:
+    """The registered model of the market in a workspace's params.yaml."""
     from core.params import read_params
 
     return f"tidegate-{read_params(workspace / 'params.yaml')['market']}"

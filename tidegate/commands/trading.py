@@ -37,7 +37,7 @@ def serve(
 
 
 def trade(
-    broker: Annotated[str, typer.Option(help="practice or oanda.")],
+    broker: Annotated[str, typer.Option(help="practice, oanda or paper.")],
     session: Annotated[
         str | None, typer.Option(help="Name of the session; the same name goes on with it.", show_default=False)
     ] = None,
@@ -84,9 +84,10 @@ def trade(
 
     if broker not in set(BrokerName):
         raise UsageError(f"no broker {broker!r}: choose one of {', '.join(BrokerName)}")
+    alive = running(settings.state)
     if serving_url is None:
-        served = running(settings.state).get("serving")
-        serving_url = served.url if served else ""
+        serving_url = alive["serving"].url if "serving" in alive else ""
+    redis = settings.redis.url.get_secret_value() if settings.redis.url else ""
     with platform(settings, database=not without_ledger, say=say) as addresses:
         options = TradeOptions(
             broker=BrokerName(broker),
@@ -96,6 +97,7 @@ def trade(
             broker_ready_file=broker_ready_file,
             serving_url="" if serving_url == "none" else serving_url,
             database_url=addresses.database_url or None,
+            redis_url=redis or (alive["redis"].url if "redis" in alive else ""),
             ready_file=ready_file,
             summary_file=summary_file,
             trade_real_money=i_trade_real_money,

@@ -40,11 +40,8 @@ TINY: dict[str, Any] = {
     },
     "evaluation": {"bootstrap_draws": 50},
 }
-REBUILT_BY = {
-    "data": {"ingest"},
-    "features": {"features", "dataset"},
-    "training": {"labels", "dataset", "train@xgboost", "train@random_forest", "train@lstm", "blend", "evaluate"},
-}
+FITTED = {"dataset", "train@xgboost", "train@random_forest", "train@lstm", "blend", "evaluate"}
+REBUILT_BY = {"data": {"ingest"}, "features": {"features", *FITTED}, "training": {"labels", *FITTED}}
 
 pytestmark = pytest.mark.heavy
 

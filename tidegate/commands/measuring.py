@@ -1,0 +1,146 @@
+"""``tidegate bench``, ``reconcile`` and ``bento``: measure, compare, package."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_settings
+from tidegate.commands.release import Name, Version, model_of
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="features or serving.")],
+    url: Annotated[
+        str | None,
+        typer.Option(help="Of a running inference service; one of its own when not given.", show_default=False),
+    ] = None,
+    state: State = None,
+    json: Json = False,
+) -> None:
+    """Measure a room on this machine, each figure beside its budget or its peer in the same run.
+
+    `serving` measures the approved models of the state directory.
+
+    Example: tidegate bench features
+    """
+    load_settings(state, "bench")
+    from core.errors import UsageError
+
+    if name == "features":
+        from features import bench as features_bench
+
+        result: dict[str, Any] = features_bench.run()
+    elif name == "serving":
+        from serving import bench as serving_bench
+
+        result = serving_bench.run(url)
+    else:
+        raise UsageError(f"no benchmark {name!r}: there are features, serving")
+    finish(result, json, "\n".join(_lines(result)))
+
+
+def reconcile(
+    session: Annotated[str, typer.Argument(help="Name of the session.")],
+    broker_ready_file: Annotated[
+        Path | None,
+        typer.Option(help="Ready file of a practice broker; the account of the settings when not given."),
+    ] = None,
+    state: State = None,
+    json: Json = False,
+) -> None:
+    """Compare the ledger of a session with the broker's own account, to the unit and to the cent.
+
+    Asks the broker over plain HTTP, not through our adapter. Exit code 3 when they differ.
+
+    Example: tidegate reconcile demo-fixings --broker-ready-file var/run/practice-broker.json
+    """
+    settings = load_settings(state, "reconcile")
+    import msgspec
+
+    from core.errors import ConfigurationError, ExitCode
+    from tidegate.demo.verify import BrokerView, reconcile_ledger
+    from tidegate.platform import platform
+    from tidegate.trader import BrokerName, TradeOptions, account_settings
+
+    which = BrokerName.PRACTICE if broker_ready_file else BrokerName.OANDA
+    account = account_settings(TradeOptions(which, HERE, broker_ready_file=broker_ready_file), settings)
+    if not account.rest_url or account.token is None or account.account_id is None:
+        raise ConfigurationError(
+            "no account to compare with: give --broker-ready-file, or set TIDEGATE_OANDA__REST_URL, __TOKEN and "
+            "__ACCOUNT_ID"
+        )
+    view = BrokerView(account.rest_url, account.token.get_secret_value(), account.account_id.get_secret_value())
+    with platform(settings, database=True) as addresses:
+        _require_session(addresses.database_url, session)
+        rows = reconcile_ledger(addresses.database_url, session, view)
+    equal = all(row.equal for row in rows)
+    lines = [f"{'=' if row.equal else '≠'} {row.item}: {row.ours} | {row.broker}" for row in rows]
+    finish({"session": session, "equal": equal, "rows": msgspec.to_builtins(rows)}, json, "\n".join(lines))
+    if not equal:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _require_session(database_url: str, session: str) -> None:
+    """Refuse a name the ledger does not know.
+
+    Raises:
+        BadInputError: there is no such session.
+    """
+    import sqlalchemy as sa
+
+    from core.database import create_engine, migrate
+    from core.errors import BadInputError
+    from trading.ledger import tables
+
+    engine = create_engine(database_url)
+    try:
+        migrate(engine)
+        with engine.connect() as connection:
+            names = list(connection.execute(sa.select(tables.sessions.c.session_id)).scalars())
+    finally:
+        engine.dispose()
+    if session not in names:
+        known = ", ".join(sorted(names)[-5:]) or "none yet"
+        raise BadInputError(f"the ledger knows no session {session!r}; the newest are: {known}")
+
+
+def bento(
+    version: Version, name: Name = None, workspace: Workspace = HERE, state: State = None, json: Json = False
+) -> None:
+    """Build a Bento from a registered version: model, evidence and the code that answers.
+
+    Example: tidegate bento 3
+    """
+    settings = load_settings(state, "bento")
+    from tempfile import TemporaryDirectory
+
+    from tidegate.platform import platform
+    from tidegate.release import registry_settings
+
+    model = name or model_of(workspace)
+    with platform(settings) as addresses, TemporaryDirectory(prefix="tidegate-package-") as folder:
+        from serving.bento import build_bento
+        from serving.release.publish import fetch_package, registry_client
+
+        package = fetch_package(registry_client(registry_settings(addresses)), model, version, Path(folder))
+        home = addresses.state / "bentoml"
+        tag = build_bento(package, model, home)
+    text = f"{tag}; serve it with BENTOML_HOME={home} bentoml serve {tag}"
+    finish({"tag": tag, "home": str(home), "model": model, "version": version}, json, text)
+
+
+def _lines(result: dict[str, Any], prefix: str = "") -> list[str]:
+    lines: list[str] = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            lines += _lines(value, f"{prefix}{key}.")
+        else:
+            lines.append(f"{prefix}{key}: {f'{value:,.4g}' if isinstance(value, float) else value}")
+    return lines
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (reconcile, bento, bench):
+        app.command()(command)
