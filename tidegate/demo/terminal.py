@@ -45,7 +45,7 @@ def _trading(summary: RunSummary) -> Table:
     answered = ", ".join(f"{count:,} by {who}" for who, count in trade.answered_by.items())
     costs = ", ".join(f"{name} {value:,.2f}" for name, value in trade.costs.items())
     refused = sum(trade.rejects.values())
-    between = "prices between fixings" if summary.market == "fixings" else "paths inside bars"
+    between = "prices between fixings" if summary.parity["kind"] == "fixing" else "paths inside bars"
     table.add_row("window", f"{trade.first_decision} to {trade.last_decision}, {between} simulated")
     table.add_row("decisions", f"{trade.decisions:,} (predictions: {answered})")
     table.add_row(
