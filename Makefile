@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml scripts/install.sh 2>/dev/null | cksum | cut -d' ' -f1)
 ARGS ?=
 
-.PHONY: run test test-all lint format install lock clean help
+.PHONY: run test lint format install lock clean help
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -14,7 +14,7 @@ run: install ## Install, then run the demo end to end (ARGS="--keep-up" leaves t
 	@$(BIN)/tidegate demo $(ARGS)
 
 test: install ## Install, then run the tests (the long drills in their short form)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: install ## Linters: style, types, import layers
 	$(BIN)/ruff check .
