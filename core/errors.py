@@ -23,8 +23,8 @@ class ExitCode:
     OK = 0
     USAGE = 2
     REFUSED = 3
-    UNAVAILABLE = 4
-    BAD_INPUT = 5
+    UNAVAILABLE = 4  # a server that should answer does not
+    BAD_INPUT = 5  # what a person gave: a file, a date, a name, a port, an installation without a wheel
 
 
 class TidegateError(Exception):
@@ -40,14 +40,18 @@ class TidegateError(Exception):
 
 
 class UsageError(TidegateError):
-    """The command was asked for something that makes no sense (start after end, unknown option value)."""
+    """The command was asked for something that makes no sense (unknown value, options that exclude each other)."""
 
     exit_code = ExitCode.USAGE
     action = Action.SKIP
 
 
 class BadInputError(TidegateError):
-    """Input data cannot be used: wrong format, empty, truncated, crossed, unknown instrument."""
+    """What a person gave cannot be used, and trying again changes nothing (docs/adr/0008).
+
+    A file of the wrong format, empty, truncated or crossed; a start after the end; an unknown instrument or version;
+    a port in use; an installation without a needed wheel.
+    """
 
     exit_code = ExitCode.BAD_INPUT
     action = Action.SKIP
@@ -61,7 +65,7 @@ class RefusedError(TidegateError):
 
 
 class UnavailableError(TidegateError):
-    """A dependency (server, port, wheel, file system) is not there or does not answer in its budget."""
+    """A dependency (server, database, file system) that should answer does not, or not in its budget."""
 
     exit_code = ExitCode.UNAVAILABLE
     action = Action.WAIT

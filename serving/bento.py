@@ -8,7 +8,7 @@ from pathlib import Path
 
 import core
 import serving
-from core.errors import UnavailableError
+from core.errors import BadInputError, UnavailableError
 from serving.release.evidence import PACKAGE_FILES, VerifiedPackage
 
 # What serving.bento_service and the modules it imports need; bentoml brings itself.
@@ -27,7 +27,8 @@ def build_bento(package: VerifiedPackage, name: str, home: Path) -> str:
         home: BentoML's home, ``<state>/bentoml``; serve with ``BENTOML_HOME=<home> bentoml serve <tag>``.
 
     Raises:
-        UnavailableError: bentoml is not installed or could not build.
+        BadInputError: bentoml is not installed.
+        UnavailableError: it could not build.
     """
     home = home.absolute()
     for folder in ("bentos", "models", "tmp"):
@@ -38,7 +39,7 @@ def build_bento(package: VerifiedPackage, name: str, home: Path) -> str:
         import bentoml
         from bentoml._internal.bento.bento import BentoStore
     except ImportError as error:
-        raise UnavailableError(f"BentoML is not installed ({error}): pip install 'tidegate[training]'") from None
+        raise BadInputError(f"BentoML is not installed ({error}): pip install 'tidegate[training]'") from None
 
     tag = f"{name.lower()}:{package.evidence_digest[:16]}"
     store = BentoStore(home / "bentos")  # explicit: BentoML may have been imported with another home

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from core.errors import UnavailableError
+from core.errors import BadInputError, UnavailableError
 from core.files import write_bytes
 
 # HAProxy's socket is <folder>/ha/<56 of a node id>/admin.sock.<pid>.tmp and a unix socket path ends at 107 characters:
@@ -48,7 +48,7 @@ def check_port(host: str, port: int) -> int:
     """Return the port to serve on; 0 becomes a free one.
 
     Raises:
-        UnavailableError: somebody listens there, or the host is not of this machine.
+        BadInputError: somebody listens there, or the host is not of this machine.
     """
     if port == 0:
         return free_ports(1, host)[0]
@@ -57,7 +57,7 @@ def check_port(host: str, port: int) -> int:
             return port
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (")[0]
-        raise UnavailableError(
+        raise BadInputError(
             f"cannot serve on {host}:{port}: {reason}; stop what listens there or set TIDEGATE_SERVING__PORT"
         ) from None
 

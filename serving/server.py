@@ -23,7 +23,7 @@ import psutil
 from core import stage
 from core.embedded import guardian
 from core.embedded.guarded import GuardedProcess
-from core.errors import ExitCode, TidegateError, UnavailableError
+from core.errors import BadInputError, ExitCode, TidegateError, UnavailableError
 from core.files import write_json
 from core.logging import get_logger
 from core.settings import Settings, get_settings
@@ -47,7 +47,8 @@ class InferenceServer:
         """Start everything and return when the application answers; ``url`` is then set.
 
         Raises:
-            UnavailableError: the port is taken, or the application does not answer within two minutes.
+            BadInputError: the port is taken, or Ray is not installed.
+            UnavailableError: the application does not answer within two minutes.
         """
         serving = self._settings.serving
         port = check_port(serving.host, serving.port)
@@ -59,7 +60,8 @@ class InferenceServer:
             import ray  # after the environment is set: Ray reads it at import
             from ray import serve
         except ImportError as error:
-            raise UnavailableError(f"Ray Serve is not installed ({error}): pip install 'tidegate[serving]'") from None
+            shutil.rmtree(self._folder, ignore_errors=True)  # no log of Ray's to keep
+            raise BadInputError(f"Ray Serve is not installed ({error}): pip install 'tidegate[serving]'") from None
 
         from serving.application import APPLICATION_NAME, build_application
 
@@ -153,6 +155,7 @@ def serve_until_stopped(settings: Settings, ready_file: Path | None) -> NoReturn
     whatever order, Ray's daemons and HAProxy end as well.
 
     Raises:
+        BadInputError: the port is taken, or Ray is not installed.
         UnavailableError: it could not start; nothing is left running.
         SystemExit: the service ended.
     """

@@ -36,7 +36,8 @@ def run(settings: Settings, workspace: Path, without: Collection[str], as_json: 
     """Start the services in this process and keep them up until SIGTERM or Ctrl-C.
 
     Raises:
-        UnavailableError: they run already, a port is in use, or one does not come up.
+        BadInputError: a port is in use, or a wheel is missing.
+        UnavailableError: they run already, or one does not come up.
         UsageError: ``without`` names no service.
     """
     unknown = sorted(set(without) - set(NAMES))

@@ -50,7 +50,8 @@ def platform(
     """Yield the addresses a command needs. What is neither configured nor running is started, and ended afterwards.
 
     Raises:
-        UnavailableError: a wheel is missing, or a server does not come up.
+        BadInputError: a wheel is missing.
+        UnavailableError: a server does not come up.
     """
     quiet_this_process()
     state = settings.state

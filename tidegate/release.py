@@ -49,7 +49,8 @@ def approve_version(
         UsageError: no such scope.
         RefusedError: ``live`` for a version that failed the gate.
         IntegrityError: the package or the ledger does not hold.
-        UnavailableError: registry or database does not answer, or there is no such version.
+        BadInputError: there is no such version.
+        UnavailableError: registry or database does not answer.
     """
     if scope not in set(Scope):
         raise UsageError(f"no scope {scope!r}: choose one of {', '.join(Scope)}")
@@ -73,7 +74,7 @@ def reject_version(addresses: Addresses, name: str, version: str, *, by: str, re
     """Record that a version is rejected; its approval, if it had one, no longer stands.
 
     Raises:
-        IntegrityError, UnavailableError: as ``approve_version``.
+        BadInputError, IntegrityError, UnavailableError: as ``approve_version``.
     """
     with approval_ledger(addresses.database_url) as ledger, TemporaryDirectory(prefix="tidegate-package-") as folder:
         package = fetch_package(registry_client(registry_settings(addresses)), name, version, Path(folder))

@@ -148,7 +148,7 @@ def account_settings(options: TradeOptions, settings: Settings) -> OandaSettings
             "account_id": SecretStr(ready["account_id"]),
         }
     except (OSError, ValueError, KeyError, TypeError):
-        raise UnavailableError(
+        raise BadInputError(
             f"{options.broker_ready_file} is no ready file of a practice broker: start the broker first"
         ) from None
     return settings.oanda.model_copy(update=update)

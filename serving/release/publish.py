@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import IntegrityError, RefusedError, UnavailableError
+from core.errors import BadInputError, IntegrityError, RefusedError, UnavailableError
 from core.logging import get_logger
 from core.settings import Settings
 from serving.release.approvals import ApprovalLedger
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CHAMPION_ALIAS = "champion"
 PACKAGE_ARTIFACT = "package"
+_NO_SUCH_VERSION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: no number
 _log = get_logger("serving")
 
 
@@ -58,7 +59,8 @@ def publish(model_name: str, version: str, *, settings: Settings, ledger: Approv
     Raises:
         RefusedError, IntegrityError: see ``publish_package``; also when the registry's lineage tag names another
             model than the package.
-        UnavailableError: MLflow or the database does not answer, or the version does not exist there.
+        BadInputError: the registry has no such version.
+        UnavailableError: MLflow or the database does not answer.
     """
     from mlflow.exceptions import MlflowException
 
@@ -87,7 +89,8 @@ def fetch_package(client: "MlflowClient", model_name: str, version: str, folder:
     """Download the package of a registered version into ``folder`` and verify it.
 
     Raises:
-        UnavailableError: MLflow does not answer, or the version or its package does not exist there.
+        BadInputError: the registry has no such version.
+        UnavailableError: MLflow does not answer, or cannot give the package.
         IntegrityError: the package does not hold, or the tag ``lineage.model_digest`` names another model.
     """
     from mlflow.exceptions import MlflowException
@@ -96,6 +99,10 @@ def fetch_package(client: "MlflowClient", model_name: str, version: str, folder:
         registered = client.get_model_version(model_name, version)
         local = client.download_artifacts(str(registered.run_id), PACKAGE_ARTIFACT, str(folder))
     except (MlflowException, OSError) as error:
+        if getattr(error, "error_code", "") in _NO_SUCH_VERSION:
+            raise BadInputError(
+                f"there is no version {version} of {model_name} in the registry: `tidegate models` lists what there is"
+            ) from None
         raise UnavailableError(f"cannot fetch version {version} of {model_name}: {_line(error)}") from error
     package = verify_package(Path(local))
     tagged = registered.tags.get("lineage.model_digest", package.model_digest)

@@ -2,7 +2,7 @@
 
 import socket
 
-from core.errors import UnavailableError
+from core.errors import BadInputError
 
 HOST = "127.0.0.1"
 
@@ -11,7 +11,7 @@ def choose_port(wanted: int, purpose: str, any_if_taken: bool = False) -> int:
     """Return ``wanted`` if it is free, a free one when ``wanted`` is 0 or ``any_if_taken``.
 
     Raises:
-        UnavailableError: the port is in use; the message names it and what it was for.
+        BadInputError: the port is in use; the message names it and what it was for.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -19,7 +19,7 @@ def choose_port(wanted: int, purpose: str, any_if_taken: bool = False) -> int:
             probe.bind((HOST, wanted))
         except OSError:
             if not any_if_taken:
-                raise UnavailableError(
+                raise BadInputError(
                     f"port {wanted} for {purpose} is in use: end its user or set another port"
                 ) from None
             return choose_port(0, purpose)

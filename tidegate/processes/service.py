@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from core.embedded.guarded import GuardedProcess
-from core.errors import UnavailableError
+from core.errors import BadInputError, ExitCode, UnavailableError
 from tidegate.processes.readiness import Check
 
 
@@ -33,7 +33,8 @@ class Service(Protocol):
         """Start and return when the service answers.
 
         Raises:
-            UnavailableError: it did not come up; nothing of it is left then.
+            BadInputError: what it was given cannot be used (a port in use, a missing wheel).
+            UnavailableError: it did not come up. Nothing of it is left then.
         """
         ...
 
@@ -118,7 +119,8 @@ class CommandService:
             code = self.process.poll()
             last = f"{_last_line(log_file, begin)}; see {log_file}"
             if code is not None:
-                raise UnavailableError(f"{self.name} ended with code {code}: {last}")
+                kind = BadInputError if code == ExitCode.BAD_INPUT else UnavailableError
+                raise kind(f"{self.name} ended with code {code}: {last}")
             if time.monotonic() > deadline:
                 raise UnavailableError(f"{self.name} gave no answer in {self._timeout_seconds:.0f} s: {last}")
             time.sleep(0.05)

@@ -83,7 +83,7 @@ class Supervisor:
         """Start services, those that do not depend on each other at the same time, and wait until all answer.
 
         Raises:
-            UnavailableError: one did not come up; those of this call that had are stopped again.
+            BadInputError, UnavailableError: one did not come up; those of this call that had are stopped again.
         """
         pending = {service.name: service for service in services}
         for service in services:

@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 
 from core.clock import to_ns, to_rfc3339
-from core.errors import TidegateError, UnavailableError, UsageError
+from core.errors import BadInputError, TidegateError, UsageError
 from core.logging import configure_logging, get_logger
 from core.settings import OandaSettings, get_settings
 from trading.practice.application import Application
@@ -71,7 +71,7 @@ async def start_server(config: PracticeConfig, start_ns: int | None = None) -> R
     """Start serving; returns once requests are answered.
 
     Raises:
-        UnavailableError: the port is taken.
+        BadInputError: the port is taken.
     """
     venue = open_venue(config, start_ns)
     runner = web.AppRunner(Application(venue).build(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
@@ -83,7 +83,7 @@ async def start_server(config: PracticeConfig, start_ns: int | None = None) -> R
         await runner.cleanup()
         venue.store.close()
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
-        raise UnavailableError(
+        raise BadInputError(
             f"port {config.port} on {config.host} {reason}; choose another with --port, or 0 for any free one"
         ) from None
     host, port = runner.addresses[0][:2]
@@ -128,8 +128,7 @@ def run_practice_broker(config: PracticeConfig, start_ns: int | None = None) -> 
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        UnavailableError: the port is taken.
-        BadInputError: data or parameters cannot be used.
+        BadInputError: the port is taken, or data or parameters cannot be used.
         UsageError: the choices contradict each other.
     """
     asyncio.run(_serve(config, start_ns))

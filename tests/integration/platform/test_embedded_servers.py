@@ -17,7 +17,7 @@ from core.database import create_engine
 from core.embedded import guardian
 from core.embedded.postgres import EmbeddedPostgres
 from core.embedded.redis import EmbeddedRedis
-from core.errors import UnavailableError
+from core.errors import BadInputError
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
@@ -120,7 +120,7 @@ def test_redis_on_a_taken_port_says_so(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UnavailableError, match=f"port {port} for Redis is in use"):
+        with pytest.raises(BadInputError, match=f"port {port} for Redis is in use"):
             EmbeddedRedis(tmp_path / "redis", port).start()
 
 
@@ -129,7 +129,7 @@ def test_a_missing_wheel_is_one_clear_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: type[EmbeddedPostgres | EmbeddedRedis], wheel: str
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UnavailableError, match=wheel) as caught:
+    with pytest.raises(BadInputError, match=wheel) as caught:
         server(tmp_path / "data").start()
     assert "\n" not in caught.value.message
     assert not (tmp_path / "data").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.embedded import guardian
-from core.errors import UnavailableError
+from core.errors import BadInputError, UnavailableError
 from tidegate import daemon
 from tidegate.processes.memory import proportional_set_size, tree
 from tidegate.processes.ports import choose_port
@@ -103,7 +103,7 @@ def test_a_port_in_use_is_one_clear_line() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UnavailableError, match=f"port {port} for MLflow is in use"):
+        with pytest.raises(BadInputError, match=f"port {port} for MLflow is in use"):
             choose_port(port, "MLflow")
         assert choose_port(port, "MLflow", any_if_taken=True) != port
 

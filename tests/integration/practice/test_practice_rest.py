@@ -195,14 +195,14 @@ def test_settings_name_the_account_and_the_rate_is_limited(tmp_path: Path) -> No
         assert b"my-token" not in errors and b"7654321" not in errors
 
 
-def test_a_taken_port_is_one_clear_line_and_exit_code_4(tmp_path: Path) -> None:
+def test_a_taken_port_is_one_clear_line_and_exit_code_5(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", "trading.practice.server", "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=tmp_path, check=False)
-    assert done.returncode == 4
+    assert done.returncode == 5
     (line,) = done.stderr.strip().splitlines()
     assert port in line and "in use" in line and "--port" in line
 

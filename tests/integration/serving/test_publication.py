@@ -10,7 +10,7 @@ import pytest
 from serving_packages import verified, write_package
 
 from core.database import create_engine, migrate
-from core.errors import IntegrityError, RefusedError, UnavailableError
+from core.errors import BadInputError, IntegrityError, RefusedError
 from core.settings import MlflowSettings, Settings
 from serving.release.approvals import ApprovalLedger, Decision, Scope, approve, head_table
 from serving.release.evidence import VerifiedPackage
@@ -168,7 +168,7 @@ def test_what_the_registry_cannot_give_is_one_clear_line(platform: Platform) -> 
     platform.approve("3")
     with pytest.raises(IntegrityError, match="is tagged with model 0000"):
         platform.publish("3")
-    with pytest.raises(UnavailableError, match="cannot fetch version 77 of tidegate-test"):
+    with pytest.raises(BadInputError, match="no version 77 of tidegate-test"):
         platform.publish("77")
     assert platform.served() is None
 

@@ -196,12 +196,12 @@ async def test_another_feature_set_is_refused_to_the_trader(server: Server, tmp_
             await client.predict(request_for(other))
 
 
-def test_a_port_in_use_is_one_clear_line_and_exit_4(tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_clear_line_and_exit_5(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "serving.server"]
         ended = subprocess.run(command, env=environment(tmp_path, port), capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 4
+    assert ended.returncode == 5
     assert ended.stderr.strip().splitlines() == [
         f"tidegate serve: cannot serve on 127.0.0.1:{port}: Address already in use; stop what listens there or set "
         "TIDEGATE_SERVING__PORT"

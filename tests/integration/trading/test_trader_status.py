@@ -17,7 +17,7 @@ from trading_session import (
 )
 
 from core.domain import BarKind
-from core.errors import BadInputError, RefusedError, UnavailableError
+from core.errors import BadInputError, RefusedError
 from trading.loop import TradingLoop
 from trading.metrics import TraderMetrics
 from trading.status import StatusServer
@@ -68,7 +68,7 @@ async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     picture = {"healthy": True, "state": "ACTIVE", "degraded": {}}
     first = StatusServer(0, lambda: picture, TraderMetrics())
     await first.start()
-    with pytest.raises(UnavailableError, match=f"port {first.port} is in use"):
+    with pytest.raises(BadInputError, match=f"port {first.port} is in use"):
         await StatusServer(first.port, lambda: picture, TraderMetrics()).start()
     await first.close()
 
