@@ -89,9 +89,9 @@ class Progress:
             self._console.print(f"[{self.seconds:6.1f} s] {line}", highlight=False, markup=False, soft_wrap=True)
 
     def __rich__(self) -> RenderableType:
-        table = Table.grid(padding=(0, 1))
-        table.add_column(width=2)
-        table.add_column(no_wrap=True)
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(width=1)
+        table.add_column(no_wrap=True, width=max(len(stage.title) for stage in self.stages.values()))
         table.add_column(justify="right", width=8)
         table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
         for stage in self.stages.values():
