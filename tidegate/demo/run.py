@@ -221,7 +221,8 @@ class _Demo:
         with self.progress.stage("trade") as stage:
             broker = services.practice_broker(self.state, self.workspace, feed, environment, self.folder)
             supervisor.start(broker)
-            steps = self._steps_ahead()
+            steps, stream = self._steps_ahead(), self._feature_stream()
+            published = services.published_steps(addresses.redis_url, stream)
             trader = services.Trader(self.state, self.workspace, self.session, serving_url, environment, self.folder)
 
             def on_status(status: dict[str, Any]) -> None:
@@ -234,7 +235,7 @@ class _Demo:
             stage.detail = (
                 f"{session['decisions']:,} decisions, {session['orders']:,} orders, {session['fills']:,} fills, "
                 f"value {session['equity']:,.2f} {session['account_currency']}; "
-                + services.await_pushed(addresses.redis_url, self._feature_stream())
+                + services.await_pushed(addresses.redis_url, stream, published)
             )
         self.results["trade"] = stage.detail
         self.links["trade"] = {"session": _uri(self.folder / "summary.json")}

@@ -120,8 +120,21 @@ def _broker_answers(ready_file: Path) -> bool:
         return False
 
 
-def await_pushed(redis_url: str, stream: str, timeout_seconds: float = 60.0) -> str:
-    """Wait until the pusher has written every live row into the online store; say how many steps there were.
+def published_steps(redis_url: str, stream: str) -> int:
+    """Return how many steps of live features stand in the stream."""
+    import redis
+
+    client: Any = redis.Redis.from_url(redis_url, socket_timeout=5.0)
+    try:
+        return int(client.xlen(stream))
+    except redis.RedisError as error:
+        raise UnavailableError(f"Redis does not answer: {error!r}") from None
+    finally:
+        client.close()
+
+
+def await_pushed(redis_url: str, stream: str, before: int, timeout_seconds: float = 60.0) -> str:
+    """Wait until the pusher has written every live row into the online store; say how many steps came since ``before``.
 
     Raises:
         UnavailableError: rows are still waiting after the time, or the trader published none.
@@ -135,7 +148,7 @@ def await_pushed(redis_url: str, stream: str, timeout_seconds: float = 60.0) -> 
             found = client.xinfo_stream(stream)
             group = next(g for g in client.xinfo_groups(stream) if bytes(g["name"]) == GROUP.encode())
             if group["pending"] == 0 and group["last-delivered-id"] == found["last-generated-id"]:
-                return f"{found['length']:,} steps of live features pushed through Feast into Redis"
+                return f"{found['length'] - before:,} steps of live features pushed through Feast into Redis"
             if time.monotonic() > deadline:
                 raise UnavailableError(f"the pusher still has {group['pending']} steps to write into the online store")
             time.sleep(0.1)
