@@ -42,6 +42,10 @@ class FeatureWindow:
         self._directory = config.session_directory
         path = self._directory / snapshot.file if snapshot is not None else config.state_path
         self._live = LiveFeatures.restore(path, config.lookback, chosen, config.instruments)
+        # The first call loads the compiled kernel, which takes half a second: on a copy, before the first step.
+        rehearsal = LiveFeatures.restore(path, config.lookback, chosen, config.instruments)
+        rehearsal.update(rehearsal.time_ns + 1, np.full((len(config.instruments), len(INPUT_COLUMNS)), np.nan))
+        rehearsal.windows()
         self.digest = chosen.digest
         self.columns = tuple(chosen.columns)
         self._instruments = config.instruments
