@@ -55,7 +55,7 @@ def trading(session: dict[str, Any], seconds: float) -> Trading:
         fills=session["fills"],
         stops_hit=session["stops_filled"],
         rejects=session["rejects"],
-        hit_rate=session["hit_rate"] or 0.0,
+        hit_rate=math.nan if session["hit_rate"] is None else float(session["hit_rate"]),
         hits=sum(trade["profit"] > 0 for trade in trades),
         closed=len(trades),
         profit=session["equity"] - session["start_balance"],

@@ -55,10 +55,12 @@ def _trading(summary: RunSummary) -> Table:
     table.add_row("profit", Text(f"{trade.profit:+,.2f} {trade.currency} ({trade.profit / trade.initial_balance:+.2%}) "
                                  "after costs", style=style))  # fmt: skip
     table.add_row("costs paid", f"{sum(trade.costs.values()):,.2f} {trade.currency} ({costs})")
-    table.add_row(
-        "hit rate",
-        f"{trade.hit_rate:.1%} of {trade.closed:,} round trips; largest drawdown {trade.maximum_drawdown:.1%}",
-    )
+    if trade.orders:
+        hits = _number(100 * trade.hit_rate, "%.1f")
+        words = f"{hits} % of {trade.closed:,} round trips; largest drawdown {trade.maximum_drawdown:.1%}"
+        table.add_row("hit rate", words)
+    else:
+        table.add_row("", "no decision promised more than it costs to trade: the strategy stayed flat")
     equal = all(row.equal for row in summary.reconciliation)
     words = f"{len(summary.reconciliation)} of {len(summary.reconciliation)} items equal, to the unit and to the cent"
     if not equal:
