@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UnavailableError
+from core.errors import BadInputError
 from tidegate.processes.memory import proportional_set_size, tree
 from tidegate.processes.readiness import request_json
 from tidegate.processes.records import read_records
@@ -46,6 +46,6 @@ def test_a_port_in_use_is_one_clear_line_before_anything_is_started(tmp_path: Pa
         port = taken.getsockname()[1]
         with Supervisor(tmp_path) as supervisor:
             words = rf"port {port} for MLflow \(TIDEGATE_MLFLOW__PORT\) is in use"
-            with pytest.raises(UnavailableError, match=words):
+            with pytest.raises(BadInputError, match=words):
                 supervisor.start(mlflow_service(tmp_path, port))
     assert not (tmp_path / "mlflow").exists()
