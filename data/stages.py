@@ -32,11 +32,32 @@ def run_ingest() -> None:
     Raises:
         BadInputError: a parameter or the data cannot be used; nothing was changed.
     """
-    data = read_params().get("data")
-    if not isinstance(data, dict):
-        raise BadInputError("params.yaml has no section data: it says what to ingest")
-    result = ingest_params(Path(), cast(Mapping[str, Any], data))
+    result = ingest_params(Path(), data_section(Path("params.yaml")))
     sys.stderr.write(f"{summary(result)}\n")
+
+
+def data_section(path: Path) -> Mapping[str, Any]:
+    """Return the section ``data`` of a parameter file.
+
+    Raises:
+        BadInputError: the file cannot be read or has no such section.
+    """
+    data = read_params(path).get("data")
+    if not isinstance(data, dict):
+        raise BadInputError(f"{path} has no section data: it says what to ingest")
+    return cast(Mapping[str, Any], data)
+
+
+def minimum_quality(data: Mapping[str, Any]) -> float:
+    """Return the score below which a batch is refused; the default is 0.9.
+
+    Raises:
+        BadInputError: it is no number.
+    """
+    minimum = data.get("minimum_quality", 0.9)
+    if isinstance(minimum, bool) or not isinstance(minimum, int | float):
+        raise BadInputError(f"params.yaml data.minimum_quality is {minimum!r}: give a number from 0 to 1")
+    return float(minimum)
 
 
 def ingest_params(workspace: Path, data: Mapping[str, Any]) -> IngestResult:
@@ -54,9 +75,6 @@ def ingest_params(workspace: Path, data: Mapping[str, Any]) -> IngestResult:
     instruments = data.get("instruments") or []
     if not isinstance(instruments, list):
         raise BadInputError(f"params.yaml data.instruments is {instruments!r}: give a list like [EUR_USD]")
-    minimum = data.get("minimum_quality", 0.9)
-    if isinstance(minimum, bool) or not isinstance(minimum, int | float):
-        raise BadInputError(f"params.yaml data.minimum_quality is {minimum!r}: give a number from 0 to 1")
     return ingest(
         workspace,
         data.get("source") or "ecb",
@@ -66,7 +84,7 @@ def ingest_params(workspace: Path, data: Mapping[str, Any]) -> IngestResult:
         data.get("until"),
         timezone=data.get("timezone"),
         granularity=data.get("granularity"),
-        minimum_quality=float(minimum),
+        minimum_quality=minimum_quality(data),
     )
 
 

@@ -19,7 +19,7 @@ from core.domain import Predictor
 from core.errors import BadInputError, ConfigurationError, RefusedError, UnavailableError
 from core.files import read_json, write_json
 from core.logging import get_logger
-from core.params import read_params
+from core.params import read_params, required
 from core.settings import OandaSettings, Settings
 from tidegate.paper import paper_account
 
@@ -86,11 +86,12 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
         BadInputError: the workspace has no feature state.
     """
     from serving.local import LocalPredictor
+    from serving.scope import LiveScopeGuard
     from trading.brokers.oanda.broker import OandaBroker
     from trading.trader import run_trader
 
     params = read_params(options.workspace / "params.yaml")
-    strategy = options.strategy or f"tidegate-{params['market']}"
+    strategy = options.strategy or f"tidegate-{required(params, 'market')}"
     oanda = account_settings(options, settings)
     async with AsyncExitStack() as stack:
         local = stack.enter_context(LocalPredictor(settings.state / "serving", settings.serving.poll_seconds))
@@ -111,6 +112,8 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
         if options.broker is BrokerName.PAPER:
             broker = await stack.enter_async_context(paper_account(broker, clock, config, params, settings))
         predictor = await stack.enter_async_context(_predictor(options.serving_url, settings, local))
+        if oanda.environment == "live":
+            predictor = LiveScopeGuard(predictor, local)
         publisher = stack.enter_context(_publisher(options.redis_url, config))
         feed = await stack.enter_async_context(feed_maker(broker))
 

@@ -19,17 +19,21 @@ By = Annotated[str | None, typer.Option("--by", help="Who decides; your user nam
 def models(name: Name = None, workspace: Workspace = HERE, state: State = None, json: Json = False) -> None:
     """List the registered versions with the gate's verdict, their approvals and which one is served.
 
+    Says where registry, approvals and serving disagree, such as an alias that somebody moved without an approval.
+
     Example: tidegate models --json
     """
     settings = load_settings(state, "models")
     from tidegate.platform import platform
-    from tidegate.release import list_versions
+    from tidegate.release import list_versions, release_alerts
 
     with platform(settings, database=True) as addresses:
         rows = list_versions(addresses, name or model_of(workspace))
+        alerts = [alert.words for alert in release_alerts(addresses, name or model_of(workspace))] if rows else []
     columns = ["version", "model", "gate", "approval", "served", "created", "digest"]
     shown: list[Any] = [{**row, "digest": row["model_digest"][:12]} for row in rows]
-    finish({"models": rows}, json, table(shown, columns) if rows else "no version is registered: `tidegate retrain`")
+    text = table(shown, columns) if rows else "no version is registered: `tidegate retrain`"
+    finish({"models": rows, "alerts": alerts}, json, "\n".join([text, *(f"ALERT: {words}" for words in alerts)]))
 
 
 def approve(
@@ -87,9 +91,10 @@ def reject(
 
 def model_of(workspace: Any) -> str:
     """The registered model of the market in a workspace's params.yaml."""
-    from core.params import read_params
+    from core.params import read_params, required
 
-    return f"tidegate-{read_params(workspace / 'params.yaml')['market']}"
+    path = workspace / "params.yaml"
+    return f"tidegate-{required(read_params(path), 'market', path)}"
 
 
 def register(app: typer.Typer) -> None:

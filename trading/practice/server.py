@@ -169,6 +169,12 @@ def _decimal(text: str) -> Decimal:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trading.practice.server", description="OANDA v20-compatible practice broker."
@@ -179,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--from", dest="start", help="first market time: nanoseconds or a date")
     parser.add_argument("--to", dest="end", help="end of the market, exclusive")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--port", type=_port, default=0, help="0: any free port")
     parser.add_argument("--ready-file", type=Path, help="written (mode 600) when requests are answered")
     parser.add_argument("--state", type=Path, help="folder that keeps the account over restarts; without: memory")
     parser.add_argument("--instruments", default="", help="comma-separated, instead of those of params.yaml")
@@ -193,19 +199,31 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def parse_config(arguments: list[str]) -> tuple[PracticeConfig, int]:
-    """Read the command line; returns the configuration and when a simulation began (0: no simulation)."""
+    """Read the command line; returns the configuration and when a simulation began (0: no simulation).
+
+    Raises:
+        BadInputError: the market ends before it begins.
+        UsageError: a time cannot be read, or the choices contradict each other.
+    """
     options = _parser().parse_args(arguments)
     from_ns = parse_moment(options.start) if options.start else None
-    identity = with_identity(get_settings().oanda, options.state, options.feed, from_ns)
+    to_ns = parse_moment(options.end) if options.end else None
+    if from_ns is not None and to_ns is not None and from_ns >= to_ns:
+        raise BadInputError(f"--from {options.start} is not before --to {options.end}: swap them")
     simulated = options.feed is FeedKind.SIMULATION
+    clock = options.clock or (ClockMode.REAL if simulated else ClockMode.LOCKSTEP)
+    if simulated and clock is ClockMode.REAL and from_ns is not None:
+        # The walk would have to be made tick by tick from there to today before the first request is answered.
+        raise UsageError("--from: a real clock begins now; add --clock lockstep or --clock accelerated")
+    identity = with_identity(get_settings().oanda, options.state, options.feed, from_ns)
     config = PracticeConfig(
         token=identity.token,
         account_id=identity.account_id,
         feed=options.feed,
-        clock=options.clock or (ClockMode.REAL if simulated else ClockMode.LOCKSTEP),
+        clock=clock,
         workspace=options.workspace,
         from_ns=from_ns,
-        to_ns=parse_moment(options.end) if options.end else None,
+        to_ns=to_ns,
         host=options.host,
         port=options.port,
         ready_file=options.ready_file,
