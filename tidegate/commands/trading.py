@@ -14,7 +14,8 @@ ReadyFile = Annotated[
 
 def serve(
     port: Annotated[
-        int | None, typer.Option(help="TCP port; 0 takes a free one; TIDEGATE_SERVING__PORT when not given.")
+        int | None,
+        typer.Option(help="TCP port; 0 takes a free one; TIDEGATE_SERVING__PORT when not given.", min=0, max=65535),
     ] = None,
     ready_file: ReadyFile = None,
     state: State = None,
@@ -118,7 +119,7 @@ def practice_broker(
     clock: Annotated[
         str | None, typer.Option(help="lockstep, accelerated or real.", show_default="real for a simulation")
     ] = None,
-    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one.", min=0, max=65535)] = 0,
     ready_file: ReadyFile = None,
     keep: Annotated[
         Path | None,
