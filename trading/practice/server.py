@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import orjson
@@ -175,10 +176,15 @@ def _port(text: str) -> int:
     return int(text)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Raises what it finds wrong, so that both entry points end with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; --help lists the choices")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trading.practice.server", description="OANDA v20-compatible practice broker."
-    )
+    parser = _Parser(prog="python -m trading.practice.server", description="OANDA v20-compatible practice broker.")
     parser.add_argument("--workspace", type=Path, help="folder with params.yaml and the catalog")
     parser.add_argument("--feed", type=FeedKind, choices=list(FeedKind), default=FeedKind.SIMULATION)
     parser.add_argument("--clock", type=ClockMode, choices=list(ClockMode), help="default: real for a simulation")
