@@ -1,13 +1,16 @@
 """The one way to an MLflow experiment: same tracking store, same artifact place, for training and monitoring."""
 
+from urllib.parse import urlsplit
+
 from core.settings import get_settings
 
 
 def open_experiment(name: str) -> str:
     """Return the id of the experiment ``name``, creating it when it is new; sets the tracking URI of this process.
 
-    With the local SQLite store the artifacts lie under ``<state>/mlflow/artifacts``, where the MLflow server of
-    ``tidegate up`` looks for them; a remote server decides by itself.
+    The artifacts of this machine's own store lie under ``<state>/mlflow/artifacts``, whether it is reached through its
+    SQLite file or through the server of ``tidegate up``: both then find what the other wrote. A remote server decides
+    by itself.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -19,7 +22,8 @@ def open_experiment(name: str) -> str:
     if existing is not None:
         return str(existing.experiment_id)
     location = None
-    if uri.startswith("sqlite:"):
+    own_server = urlsplit(uri).hostname in ("127.0.0.1", "localhost") and (settings.state / "mlflow").is_dir()
+    if uri.startswith("sqlite:") or own_server:
         folder = settings.state / "mlflow" / "artifacts"
         folder.mkdir(parents=True, exist_ok=True)
         location = f"{folder.as_uri()}/{name}"

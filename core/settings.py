@@ -37,8 +37,6 @@ class DatabaseSettings(Section):
     """The platform's own database. Unset: embedded PostgreSQL under ``var/postgres``."""
 
     url: SecretStr | None = None
-    pool_size: int = Field(default=5, ge=1)
-    connect_timeout_seconds: int = Field(default=5, ge=1)
 
 
 class RedisSettings(Section):
@@ -93,7 +91,6 @@ class Settings(BaseSettings):
     )
 
     state_directory: Path = Path("var")
-    params_file: Path = Path("params.yaml")
     oanda: OandaSettings = OandaSettings()
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()

@@ -29,16 +29,13 @@ def deployments(workspace: Path) -> list[Any]:
     """Return the deployments of a workspace, named after its market."""
     market = str(read_params(workspace / "params.yaml")["market"])
     where = {"workspace": str(workspace)}
-    live = str(workspace / "reports" / "live" / "features.parquet")
     return [
         ingest.to_deployment(name=f"ingest-{market}", parameters=where, schedule=Cron(INGEST), tags=[market]),
         materialize.to_deployment(
             name=f"materialize-{market}", parameters=where, schedule=Cron(MATERIALIZE), tags=[market]
         ),
         retrain.to_deployment(name=f"retrain-{market}", parameters=where, schedule=Cron(RETRAIN), tags=[market]),
-        drift.to_deployment(
-            name=f"drift-{market}", parameters={**where, "live": live}, schedule=Cron(DRIFT), tags=[market]
-        ),
+        drift.to_deployment(name=f"drift-{market}", parameters=where, schedule=Cron(DRIFT), tags=[market]),
     ]
 
 

@@ -11,12 +11,13 @@ from flows.pipeline import workspace_folder
 
 
 @flow(name="drift", flow_run_name="drift {workspace}", persist_result=False, log_prints=False)
-async def drift(workspace: str, live: str, output: str | None = None) -> dict[str, Any]:
+async def drift(workspace: str, live: str | None = None, output: str | None = None) -> dict[str, Any]:
     """Compare the training window of a workspace with a live window and log the report to MLflow.
 
     Args:
         workspace: folder with ``params.yaml`` and the outputs of the features stage.
-        live: parquet file with the feature rows a trading session saved; relative to the workspace.
+        live: parquet file with feature rows, relative to the workspace; when not given, what the newest trading
+            session of the workspace's market has seen so far, from its journal.
         output: folder for the reports, relative to the workspace; ``reports/drift`` when not given.
 
     Raises:
@@ -26,7 +27,7 @@ async def drift(workspace: str, live: str, output: str | None = None) -> dict[st
 
     folder = workspace_folder(workspace)
     target = folder / (output or "reports/drift")
-    result = await asyncio.to_thread(run_drift, folder, folder / live, target)
+    result = await asyncio.to_thread(run_drift, folder, folder / live if live else None, target)
     words = result.assessment.words
     get_run_logger().info("%s", words)
     await acreate_markdown_artifact(

@@ -101,7 +101,7 @@ def verified(folder: Path, **changes: object) -> VerifiedPackage:
     return verify_package(write_package(folder, **changes))  # type: ignore[arg-type]
 
 
-def approval_of(package: VerifiedPackage, version: str, sequence: int = 1) -> Approval:
+def approval_of(package: VerifiedPackage, version: str, sequence: int = 1, scope: Scope = Scope.PAPER) -> Approval:
     """Return an approval record as the ledger would have written it."""
     draft = Approval(
         sequence=sequence,
@@ -111,7 +111,7 @@ def approval_of(package: VerifiedPackage, version: str, sequence: int = 1) -> Ap
         model_digest=package.model_digest,
         evidence_digest=package.evidence_digest,
         decision=Decision.APPROVED,
-        scope=Scope.PAPER,
+        scope=scope,
         by="reviewer",
         reason="test",
         previous_hash="0" * 64,
@@ -121,10 +121,12 @@ def approval_of(package: VerifiedPackage, version: str, sequence: int = 1) -> Ap
     )
 
 
-def put_in_store(store: ModelStore, package: VerifiedPackage, version: str, sequence: int = 1) -> Pointer:
+def put_in_store(
+    store: ModelStore, package: VerifiedPackage, version: str, sequence: int = 1, scope: Scope = Scope.PAPER
+) -> Pointer:
     """Make a package the champion in a store, as the publisher does after it has asked the ledger."""
     store.add(package)
-    return store.move(approval_of(package, version, sequence))
+    return store.move(approval_of(package, version, sequence, scope))
 
 
 def request_for(

@@ -40,9 +40,7 @@ def run(settings: Settings, workspace: Path, without: Collection[str], as_json: 
         UnavailableError: they run already, or one does not come up.
         UsageError: ``without`` names no service.
     """
-    unknown = sorted(set(without) - set(NAMES))
-    if unknown:
-        raise UsageError(f"no service {unknown[0]!r}: there are {', '.join(NAMES)}")
+    _check_names(without)
     quiet_this_process()
     report = _Report()
     stop = threading.Event()
@@ -65,6 +63,12 @@ def run(settings: Settings, workspace: Path, without: Collection[str], as_json: 
     except BaseException as error:
         report.failed(error)
         raise
+
+
+def _check_names(without: Collection[str]) -> None:
+    unknown = sorted(set(without) - set(NAMES))
+    if unknown:
+        raise UsageError(f"no service {unknown[0]!r}: there are {', '.join(NAMES)}")
 
 
 def _start(supervisor: Supervisor, settings: Settings, workspace: Path, without: Collection[str]) -> None:
@@ -157,6 +161,7 @@ def spawn(settings: Settings, workspace: Path, without: Collection[str], say: Ca
     """
     from flows.pipeline import error_of
 
+    _check_names(without)
     logs = settings.state / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     read, write = os.pipe()

@@ -14,6 +14,7 @@ from core.errors import UnavailableError, UsageError
 from core.settings import Settings
 from serving.release.approvals import ApprovalLedger, Decision, Scope, approve
 from serving.release.publish import fetch_package, publish, registry_client
+from serving.release.watch import ReleaseAlert, check_release
 from serving.store import ModelStore
 from tidegate.platform import Addresses
 
@@ -68,6 +69,14 @@ def approve_version(
         "revision": pointer.revision,
         "gate": "passed" if package.evidence.verdict.passed else "failed",
     }
+
+
+def release_alerts(addresses: Addresses, name: str) -> list[ReleaseAlert]:
+    """Say where registry, approvals and serving disagree: a raw alias move, a withdrawn approval, a broken ledger."""
+    with approval_ledger(addresses.database_url) as ledger:
+        return check_release(
+            name, name, settings=registry_settings(addresses), ledger=ledger, store=model_store(addresses)
+        )
 
 
 def reject_version(addresses: Addresses, name: str, version: str, *, by: str, reason: str) -> dict[str, Any]:

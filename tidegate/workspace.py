@@ -90,7 +90,6 @@ def pipeline_environment(workspace: Path, state: Path) -> dict[str, str]:
         "DVC_GLOBAL_CONFIG_DIR": str(folder / "global"),
         "DVC_SYSTEM_CONFIG_DIR": str(folder / "system"),
         "TIDEGATE_STATE_DIRECTORY": str(state.absolute()),
-        "TIDEGATE_PARAMS_FILE": str(workspace / "params.yaml"),
     }
 
 

@@ -11,8 +11,11 @@ from core.experiments import open_experiment
 from core.files import read_json, write_json
 from core.logging import get_logger
 from core.params import read_params
+from core.settings import get_settings
+from features.sets import feature_set
 from monitoring.drift.assess import DriftAssessment, assess
 from monitoring.drift.evidently_report import write_report
+from monitoring.drift.session import newest_session, write_session_window
 
 log = get_logger("monitoring")
 
@@ -56,12 +59,13 @@ def live_window(path: Path) -> pd.DataFrame:
     return frame
 
 
-def run_drift(workspace: Path, live: Path, output: Path, log_to_mlflow: bool = True) -> DriftResult:
+def run_drift(workspace: Path, live: Path | None, output: Path, log_to_mlflow: bool = True) -> DriftResult:
     """Compare the training window of a workspace with a live window and write the reports to ``output``.
 
     Args:
         workspace: folder with ``params.yaml`` and the outputs of the features stage.
-        live: parquet file with ``instrument``, ``event_timestamp`` and the feature columns.
+        live: parquet file with ``instrument``, ``event_timestamp`` and the feature columns; None takes what the
+            newest trading session of the workspace's market has seen so far.
         output: folder for ``drift.html``, ``drift.json`` (Evidently) and ``summary.json`` (ours).
 
     Raises:
@@ -72,7 +76,7 @@ def run_drift(workspace: Path, live: Path, output: Path, log_to_mlflow: bool = T
     columns = list(description["columns"])
     settings = params.get("drift", {})
     reference = training_window(workspace, description, params.get("validation", {}).get("train_steps"))
-    current = live_window(live)
+    current = live_window(live or _newest(workspace, params))
     warmed = reference.dropna(subset=columns, how="all")
     assessment = assess(
         warmed,
@@ -87,6 +91,12 @@ def run_drift(workspace: Path, live: Path, output: Path, log_to_mlflow: bool = T
     run_id = _log(params, assessment, [html, document, summary]) if log_to_mlflow else ""
     log.info("drift checked", verdict=assessment.words, report=str(html))
     return DriftResult(assessment, str(html), str(document), str(summary), run_id)
+
+
+def _newest(workspace: Path, params: dict[str, Any]) -> Path:
+    session = newest_session(get_settings().state / "sessions", f"tidegate-{params['market']}")
+    definition = feature_set(str(params["features"]["set"]))
+    return write_session_window(session, workspace, definition, workspace / "reports" / "live" / "features.parquet")
 
 
 def _log(params: dict[str, Any], assessment: DriftAssessment, files: list[Path]) -> str:

@@ -13,14 +13,18 @@ Force = Annotated[bool, typer.Option("--force", help="Run every stage, changed o
 def ingest(
     source: Annotated[
         str | None,
-        typer.Option(help="ecb, lean, histdata, dukascopy, metatrader, truefx, oanda; params.yaml when not given."),
+        typer.Option(
+            help="ecb, lean, histdata, dukascopy, metatrader, nautilus, truefx, oanda; params.yaml when not given."
+        ),
     ] = None,
     path: Annotated[str | None, typer.Option(help="File or folder of the source.", show_default=False)] = None,
     instruments: Annotated[
         list[str] | None, typer.Option("--instruments", "-i", help="A pair; repeat for more.", show_default=False)
     ] = None,
     since: Annotated[str | None, typer.Option(help="First day, such as 2020-01-31 (UTC).", show_default=False)] = None,
-    until: Annotated[str | None, typer.Option(help="End, exclusive (UTC).", show_default=False)] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Last day, or the moment before which rows count (UTC).", show_default=False)
+    ] = None,
     timezone: Annotated[
         str | None, typer.Option(help="Clock of the file where the format fixes none.", show_default=False)
     ] = None,
@@ -103,7 +107,10 @@ def materialize(workspace: Workspace = HERE, state: State = None, json: Json = F
 
 
 def drift(
-    live: Annotated[Path, typer.Option(help="Parquet file with the feature rows a trading session saved.")],
+    live: Annotated[
+        Path | None,
+        typer.Option(help="Parquet file with feature rows; the newest session's when not given.", show_default=False),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Folder for the reports; reports/drift when not given.", show_default=False)
     ] = None,
@@ -113,12 +120,12 @@ def drift(
 ) -> None:
     """Compare the training window with what the trader saw and write the drift report.
 
-    Example: tidegate drift --live reports/live/features.parquet
+    Example: tidegate drift --workspace var/demo/fixings
     """
     settings = load_settings(state, "drift")
     parameters = {
         "workspace": str(workspace.absolute()),
-        "live": str(live.absolute()),
+        "live": str(live.absolute()) if live else None,
         "output": str(output.absolute()) if output else None,
     }
     outcome = _run("drift", parameters, workspace, settings)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from core.errors import ExitCode
 from tidegate.commands.border import Json, State, finish, load_settings
 
 
@@ -25,6 +26,8 @@ def demo(
     options = DemoOptions(market=market, keep_up=keep_up, state=settings.state, json=json)
     result, text = run_demo(options)
     finish(result, json, text)
+    if not all(row["equal"] for row in result["reconciliation"]):
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 def register(app: typer.Typer) -> None:

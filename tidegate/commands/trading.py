@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from core.errors import ExitCode
 from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_settings, say
 
 ReadyFile = Annotated[
@@ -102,6 +103,7 @@ def trade(
             ready_file=ready_file,
             summary_file=summary_file,
             trade_real_money=i_trade_real_money,
+            status_port=settings.trading.port,
         )
         summary = asyncio.run(run_session(options, settings))
     text = (
@@ -112,6 +114,8 @@ def trade(
     result = summary.to_json()
     reconciled = summary.reconciliation is not None and summary.reconciliation.reconciled
     finish(result, json, text if reconciled else f"{text}; NOT reconciled with the broker")
+    if not reconciled:
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 def practice_broker(

@@ -277,12 +277,9 @@ class _Demo:
         from flows.run import run_flow
 
         with self.progress.stage("drift") as stage:
-            live = verify.live_window(
-                self.folder / "live_features.npz", self.workspace / "reports" / "live" / "features.parquet"
-            )
             result = run_flow(
                 "drift",
-                {"workspace": str(self.workspace), "live": str(live)},
+                {"workspace": str(self.workspace)},
                 environment=environment,
                 log_file=self.state / "logs" / "flow-drift.log",
             )

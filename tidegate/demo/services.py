@@ -173,7 +173,7 @@ class Trader:
             *("--session", session, "--state", str(state)),
             *("--ready-file", str(self._ready_file), "--summary-file", str(self.summary_file)),
         ]
-        self._environment = dict(environment)
+        self._environment = {**environment, "TIDEGATE_TRADING__PORT": "0"}
         self._workspace = workspace
 
     def run(self, on_status: Callable[[dict[str, Any]], None], timeout_seconds: float = 1800.0) -> dict[str, Any]:

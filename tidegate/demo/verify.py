@@ -132,21 +132,3 @@ def feature_parity(workspace: Path, live_features: Path, kind: BarKind) -> dict[
         words += f": {len(differing)} features differ ({', '.join(differing[:5])}), {missing} rows have no batch row"
     return {"equal": equal, "rows": compared, "columns": len(columns), "differing": differing, "missing": missing,
             "kind": kind.value, "words": words}  # fmt: skip
-
-
-def live_window(live_features: Path, path: Path) -> Path:
-    """Write a session's live feature rows as the parquet file the drift check reads, and return its path."""
-    import pandas as pd
-
-    from core.files import replacing
-
-    with np.load(live_features, allow_pickle=False) as archive:
-        times, values = archive["time_ns"], archive["values"]
-        instruments, columns = archive["instruments"], [str(name) for name in archive["columns"]]
-    steps, count = values.shape[:2]
-    frame = pd.DataFrame(values.reshape(steps * count, -1), columns=pd.Index(columns))
-    frame.insert(0, "event_timestamp", pd.to_datetime(np.repeat(times, count), utc=True))
-    frame.insert(0, "instrument", np.tile(instruments.astype(str), steps))
-    with replacing(path) as temporary:
-        frame.dropna(subset=columns, how="all").to_parquet(temporary, index=False)
-    return path
