@@ -50,11 +50,11 @@ def ingest(
         return
     import msgspec
 
-    from core.params import read_params
     from data.ingest import ingest as load
+    from data.stages import data_section, minimum_quality
     from flows.lease import workspace_lease
 
-    quality = read_params(workspace / "params.yaml")["data"].get("minimum_quality", 0.9)
+    quality = minimum_quality(data_section(workspace / "params.yaml"))
     with workspace_lease(workspace.absolute(), on_wait=say):
         result = load(
             workspace.absolute(),
@@ -64,7 +64,7 @@ def ingest(
             since,
             until,
             timezone=timezone,
-            minimum_quality=float(quality),
+            minimum_quality=quality,
         )
     text = (
         f"{result.rows_kept} of {result.rows_in} rows kept, {result.rows_quarantined} in quarantine, "
