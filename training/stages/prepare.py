@@ -51,6 +51,7 @@ def labels() -> None:
 def dataset() -> None:
     """Join features to labels through Feast: each row sees what had arrived when its bar arrived."""
     import pandas as pd
+
     from features.sets import feature_set
     from features.store import historical_features
 
