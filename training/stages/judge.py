@@ -105,6 +105,8 @@ def _track(context: Context, reports: dict[str, TrainingReport], content: dict[s
         run.metrics(_numbers(entry))
         for fold, skill in enumerate(entry["skill_per_fold"]):
             run.metrics({"fold_skill": skill}, fold + 1)
+        for plot in sorted(REPORTS.glob("*.png")):
+            run.artifact(plot, "evaluation")
         run.tags({"tidegate.chosen": "true" if name == content["chosen"] else "false"})
     parent = tracker.parent
     parent.metrics(_numbers(content["models"][content["chosen"]]))
