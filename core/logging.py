@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import structlog
 from pydantic import SecretStr
@@ -22,6 +22,16 @@ def _hide_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structl
         ):
             event[key] = "***"
     return event
+
+
+class _StandardError:
+    """Whatever ``sys.stderr`` is at the moment: loggers are cached, and the stream may be replaced and closed."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def configure_logging(settings: LoggingSettings, process: str) -> None:
@@ -45,7 +55,7 @@ def configure_logging(settings: LoggingSettings, process: str) -> None:
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)

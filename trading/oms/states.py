@@ -12,7 +12,9 @@ TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     _S.UNKNOWN: frozenset(
         {_S.UNKNOWN, _S.ACCEPTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.REJECTED},
     ),
-    _S.ACCEPTED: frozenset({_S.PARTIALLY_FILLED, _S.FILLED, _S.PENDING_CANCEL, _S.CANCELLED, _S.REJECTED}),
+    # What the broker holds is filled or cancelled, never rejected: a refused cancel leads back here after a partial
+    # fill too, and such an order must not end as if nothing of it had been executed.
+    _S.ACCEPTED: frozenset({_S.PARTIALLY_FILLED, _S.FILLED, _S.PENDING_CANCEL, _S.CANCELLED}),
     _S.PARTIALLY_FILLED: frozenset({_S.PARTIALLY_FILLED, _S.FILLED, _S.PENDING_CANCEL, _S.CANCELLED}),
     # A refused cancel leads back to ACCEPTED; a fill may win the race against the cancel.
     _S.PENDING_CANCEL: frozenset({_S.ACCEPTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED}),

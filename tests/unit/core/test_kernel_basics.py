@@ -91,6 +91,22 @@ def test_logs_hide_secrets_by_type_and_by_name(monkeypatch: pytest.MonkeyPatch) 
     assert not {"abc123", "def456", "001-1"} & set(map(str, line.values()))
 
 
+def test_a_cached_logger_follows_a_replaced_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", first)
+    configure_logging(LoggingSettings(format="json"), process="test")
+    try:
+        logger = get_logger("core")
+        logger.info("one")
+        monkeypatch.setattr("sys.stderr", second)
+        first.close()
+        logger.info("two")
+    finally:
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
+    assert json.loads(second.getvalue())["event"] == "two"
+
+
 def test_sqlite_is_migrated_twice_without_harm_and_is_durable(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/platform.db")
     migrate(engine)
