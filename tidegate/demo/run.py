@@ -5,8 +5,6 @@ idempotent, and trading begins a new session on a fresh practice account, so tha
 """
 
 import os
-import re
-import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,9 +22,11 @@ from core.settings import Settings, get_settings
 from monitoring.report.page import write_page
 from monitoring.report.summary import RunSummary, StageRecord
 from tidegate.demo import collect, services, verify
+from tidegate.demo.flow_stages import Background, FlowStages
 from tidegate.demo.market import market_overlay
 from tidegate.demo.progress import Progress
 from tidegate.demo.terminal import print_summary
+from tidegate.demo.words import assumptions, next_steps
 from tidegate.platform import Addresses
 from tidegate.processes.supervisor import Event, Supervisor
 from tidegate.services.environment import quiet_this_process
@@ -48,23 +48,6 @@ STAGES = [
     ("drift", "Drift"),
     ("report", "Report"),
 ]
-
-# Which of our stages a DVC stage belongs to.
-_SHOWN_AS = {
-    "code": "ingest",
-    "source": "ingest",
-    "ingest": "ingest",
-    "features": "features",
-    "labels": "dataset",
-    "dataset": "dataset",
-    "blend": "train",
-    "evaluate": "evaluate",
-    "register": "register",
-}
-
-
-# What DVC and MLflow say beside the stages' own words.
-_NOISE = re.compile(r"(Running stage|> python|Updating lock|WARNING: |🏃|🧪|\d{4}[-/]\d\d[-/]\d\d)")
 
 
 @dataclass(frozen=True)
@@ -115,7 +98,7 @@ class _Demo:
             supervisor = stack.enter_context(Supervisor(self.state, self._service_event))
             memory = stack.enter_context(services.MemoryMeter(os.getpid(), lambda: _service_pids(supervisor)))
             with self.progress.stage("services") as stage:
-                workspace_ready = _Background(lambda: create_workspace(self.workspace, overlay))
+                workspace_ready = Background(lambda: create_workspace(self.workspace, overlay))
                 addresses = stack.enter_context(services.demo_platform(self.settings, supervisor))
                 workspace_ready.result()
                 stage.detail = f"PostgreSQL, Redis, MLflow {addresses.mlflow_uri}, Prefect {_page(addresses)}"
@@ -147,8 +130,8 @@ class _Demo:
         """Run the retraining flow; its DVC stages are shown under ours. Serving starts beside it."""
         from flows.run import run_flow
 
-        shown = _FlowStages(self.progress)
-        self.serving_started: _Background
+        shown = FlowStages(self.progress)
+        self.serving_started: Background
 
         def on_event(event: dict[str, Any]) -> None:
             shown.take(event)
@@ -158,7 +141,7 @@ class _Demo:
                 and event["stage"].startswith("train")
                 and not hasattr(self, "serving_started")
             ):
-                self.serving_started = _Background(start_serving)
+                self.serving_started = Background(start_serving)
 
         with shown:
             registered = run_flow(
@@ -169,7 +152,7 @@ class _Demo:
                 log_file=self.state / "logs" / "flow-retrain.log",
             )
         if not hasattr(self, "serving_started"):
-            self.serving_started = _Background(start_serving)
+            self.serving_started = Background(start_serving)
         evaluation = read_json(self.workspace / "reports" / "evaluation" / "evaluation.json")
         quality = read_json(self.workspace / "reports" / "quality" / "quality.json")
         self.results |= {
@@ -328,7 +311,7 @@ class _Demo:
             instruments=sorted(params["data"]["instruments"]),
             started=f"{self.started:%Y-%m-%d %H:%M:%S} UTC",
             seconds=self.progress.seconds,
-            simulated=_assumptions(self.kind, params),
+            simulated=assumptions(self.kind, params),
             stages=[
                 StageRecord(key, title, seconds[key], results[key], self.links.get(key, {}))
                 for key, title in STAGES
@@ -365,7 +348,7 @@ class _Demo:
                 "drift": str(drift["html"]),
                 "session": str(self.folder / "summary.json"),
             },
-            next_steps=_next_steps(self.options, self.settings, addresses, registered),
+            next_steps=next_steps(self.options.keep_up, self.settings, addresses, registered),
         )
 
     def _keep_up(self, supervisor: Supervisor, environment: dict[str, str], addresses: Addresses) -> None:
@@ -374,60 +357,6 @@ class _Demo:
 
         supervisor.start(deployments_service(addresses.prefect_api_url, self.workspace, self.state, environment))
         supervisor.release()
-
-
-class _FlowStages:
-    """Shows the flow's DVC stages as ours, one open at a time."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._stack = ExitStack()
-        self._open = ""
-
-    def __enter__(self) -> "_FlowStages":
-        self._switch("ingest")
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
-
-    def take(self, event: dict[str, Any]) -> None:
-        """Follow one event of the flow."""
-        if event["event"] == "stage" and event["state"] == "running":
-            name = str(event["stage"])
-            self._switch(_SHOWN_AS.get(name, "train"))
-            self._progress.note(self._open, name)
-        elif event["event"] == "line":
-            text = str(event["text"]).strip()
-            if text and not _NOISE.match(text):
-                self._progress.note(self._open, text[:160])
-
-    def _switch(self, key: str) -> None:
-        if key != self._open:
-            self._stack.close()
-            self._open = key
-            self._stack.enter_context(self._progress.stage(key))
-
-
-class _Background:
-    """Work in a thread whose error comes out where its result is asked for."""
-
-    def __init__(self, work: Any) -> None:
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
-        self._thread.start()
-
-    def _run(self, work: Any) -> None:
-        try:
-            work()
-        except BaseException as error:
-            self._error = error
-
-    def result(self) -> None:
-        """Wait for the end; raise what the work raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
 
 
 def _service_pids(supervisor: Supervisor) -> list[int]:
@@ -445,37 +374,3 @@ def _page(addresses: Addresses) -> str:
 
 def _uri(path: Path) -> str:
     return path.absolute().as_uri()
-
-
-def _assumptions(kind: BarKind, params: dict[str, Any]) -> list[str]:
-    slippage = params["costs"].get("slippage_pips", 0)
-    if kind is BarKind.FIXING:
-        lines = [
-            "Prices between two fixings: a seeded bridge of ticks that hits each real fixing exactly.",
-            "Spreads: typical retail half-spreads from params.yaml; the source has one price only.",
-        ]
-    else:
-        lines = ["The order of prices inside a bar; its open, high, low and close are recorded bid and ask prices."]
-    return [
-        *lines,
-        "The account: a practice broker of our own that speaks OANDA's protocol. No order left this machine.",
-        f"Fills at the quote that stands when the order arrives; labels assume {slippage} pips of slippage a side.",
-        "No financing is charged for positions held overnight.",
-    ]
-
-
-def _next_steps(
-    options: DemoOptions, settings: Settings, addresses: Addresses, registered: dict[str, Any]
-) -> list[str]:
-    name, version = registered["name"], registered["version"]
-    if options.keep_up:
-        return [
-            f"Prefect: {_page(addresses)} (flow runs retrain and drift); MLflow: {addresses.mlflow_uri} "
-            f"(experiment {name}; model {name} version {version})",
-            "the services go on running: `tidegate status` shows them, `tidegate down` ends them",
-        ]
-    return [
-        f"`tidegate up`, then Prefect at http://127.0.0.1:{settings.prefect.port} (flow runs retrain and drift) "
-        f"and MLflow at http://127.0.0.1:{settings.mlflow.port} (experiment {name}; model {name} version {version})",
-        "change params.yaml and run `tidegate retrain`, or try `tidegate demo --market nzdusd_hourly`",
-    ]
