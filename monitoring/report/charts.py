@@ -5,7 +5,7 @@ from typing import Any, cast
 from monitoring.report.summary import ChartData, RunSummary
 
 INK, GRID, BLUE, GREEN, RED, AMBER, GREY = "#1c2733", "#e6eaef", "#2463a8", "#2e8b57", "#c0392b", "#d08a1c", "#8a97a6"
-_SERIES = [BLUE, AMBER, GREEN, "#7d5ba6", "#3aa6a6", RED, GREY]
+_SERIES = [BLUE, AMBER, GREEN, "#7d5ba6", "#3aa6a6", RED, GREY, "#8c5a2b"]
 
 
 def _figure(title: str, height: int = 340) -> Any:
@@ -36,19 +36,23 @@ def skill_chart(summary: RunSummary) -> str:
     """Skill of each model with its interval; a baseline that is not beaten stands right beside it."""
     import plotly.graph_objects as go
 
-    rows = sorted((row for row in summary.models if row.skill == row.skill), key=lambda row: row.skill)
+    points = sorted(
+        (row.skill, row.skill_low, row.skill_high, row.name, row.baseline)
+        for row in summary.models
+        if row.skill is not None and row.skill_low is not None and row.skill_high is not None
+    )
     figure = _figure("Out-of-sample skill against class frequencies, 95 % block-bootstrap interval")
     figure.add_trace(
         go.Scatter(
-            x=[row.skill for row in rows],
-            y=[row.name for row in rows],
+            x=[point[0] for point in points],
+            y=[point[3] for point in points],
             mode="markers",
-            marker={"size": 10, "color": [GREY if row.baseline else BLUE for row in rows]},
+            marker={"size": 10, "color": [GREY if point[4] else BLUE for point in points]},
             error_x={
                 "type": "data",
                 "symmetric": False,
-                "array": [row.skill_high - row.skill for row in rows],
-                "arrayminus": [row.skill - row.skill_low for row in rows],
+                "array": [point[2] - point[0] for point in points],
+                "arrayminus": [point[0] - point[1] for point in points],
                 "color": GREY,
             },
             hovertemplate="%{y}: %{x:.4f}<extra></extra>",

@@ -60,5 +60,6 @@ def write_page(summary: RunSummary, data: ChartData, path: Path) -> None:
         plotly_js=Markup(get_plotlyjs()),
         sections=SECTIONS,
         number=_number,
+        percent=lambda value, pattern: _number(None if value is None else 100.0 * value, pattern),
     )
     write_bytes(path, html.encode())

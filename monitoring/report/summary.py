@@ -16,20 +16,23 @@ class StageRecord(msgspec.Struct, frozen=True):
 
 
 class ModelSkill(msgspec.Struct, frozen=True):
-    """Out-of-sample evidence for one model or baseline; skill is 1 − loss / loss of the class frequencies."""
+    """Out-of-sample evidence for one model or baseline; skill is 1 − loss / loss of the class frequencies.
+
+    None where a baseline claims no probabilities.
+    """
 
     name: str
     baseline: bool
-    log_loss: float
-    skill: float
-    skill_low: float
-    skill_high: float
-    brier: float
-    hit_rate: float
-    net_return_per_year: float
-    sharpe: float
-    sharpe_low: float
-    sharpe_high: float
+    log_loss: float | None
+    skill: float | None
+    skill_low: float | None
+    skill_high: float | None
+    brier: float | None
+    hit_rate: float | None
+    net_return_per_year: float | None
+    sharpe: float | None
+    sharpe_low: float | None
+    sharpe_high: float | None
     note: str = ""
 
 
@@ -64,7 +67,7 @@ class Trading(msgspec.Struct, frozen=True):
     fills: int
     stops_hit: int
     rejects: dict[str, int]
-    hit_rate: float
+    hit_rate: float | None  # None without a round trip
     hits: int
     closed: int
     profit: float

@@ -1,12 +1,12 @@
 """What all commands share: options, one JSON object as the last line of stdout, progress on stderr, exit codes."""
 
-import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import orjson
 import typer
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def say(text: str) -> None:
 
 def finish(result: Mapping[str, Any], as_json: bool, text: str) -> None:
     """Write a command's result to stdout: text for a person, one JSON object for a machine."""
-    sys.stdout.write(json.dumps(result, default=str) + "\n" if as_json else f"{text}\n")
+    options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    # orjson writes null for NaN, which is no JSON number; a machine must be able to read every line.
+    line = orjson.dumps(result, default=str, option=options).decode() if as_json else text
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 

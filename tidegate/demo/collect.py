@@ -9,9 +9,9 @@ from core.files import read_json
 from monitoring.report.summary import ChartData, Curve, HopLatency, ModelSkill, Trading
 
 
-def _value(entry: dict[str, Any] | None, key: str = "value") -> float:
+def _value(entry: dict[str, Any] | None, key: str = "value") -> float | None:
     found = None if entry is None else entry.get(key)
-    return math.nan if found is None else float(found)
+    return None if found is None else float(found)
 
 
 def model_skills(evaluation: dict[str, Any]) -> list[ModelSkill]:
@@ -38,7 +38,7 @@ def model_skills(evaluation: dict[str, Any]) -> list[ModelSkill]:
                     note=note,
                 )
             )
-    return sorted(rows, key=lambda row: (row.baseline, row.log_loss if row.log_loss == row.log_loss else math.inf))
+    return sorted(rows, key=lambda row: (row.baseline, math.inf if row.log_loss is None else row.log_loss))
 
 
 def trading(session: dict[str, Any], seconds: float) -> Trading:
@@ -55,7 +55,7 @@ def trading(session: dict[str, Any], seconds: float) -> Trading:
         fills=session["fills"],
         stops_hit=session["stops_filled"],
         rejects=session["rejects"],
-        hit_rate=math.nan if session["hit_rate"] is None else float(session["hit_rate"]),
+        hit_rate=session["hit_rate"],
         hits=sum(trade["profit"] > 0 for trade in trades),
         closed=len(trades),
         profit=session["equity"] - session["start_balance"],

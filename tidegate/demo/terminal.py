@@ -1,6 +1,5 @@
 """The summary a person reads in the terminal when the demo has ended."""
 
-import math
 import sys
 
 from rich.console import Console
@@ -11,8 +10,8 @@ from rich.text import Text
 from monitoring.report.summary import RunSummary
 
 
-def _number(value: float, pattern: str) -> str:
-    return pattern % value if math.isfinite(value) else "–"
+def _number(value: float | None, pattern: str, scale: float = 1.0) -> str:
+    return "–" if value is None else pattern % (scale * value)
 
 
 def _skill(summary: RunSummary) -> Table:
@@ -21,18 +20,18 @@ def _skill(summary: RunSummary) -> Table:
                         ("net a year", True), ("Sharpe, 95 % interval", True), ("", False)):  # fmt: skip
         table.add_column(name, justify="right" if right else "left")
     for row in summary.models:
+        low, high = _number(row.skill_low, "%+.3f", 100), _number(row.skill_high, "%+.3f", 100)
+        skill = f"{_number(row.skill, '%+.3f', 100)} % [{low}, {high}]"
+        sharpe = (
+            f"{_number(row.sharpe, '%+.2f')} [{_number(row.sharpe_low, '%+.2f')}, {_number(row.sharpe_high, '%+.2f')}]"
+        )
         table.add_row(
             row.name,
             _number(row.log_loss, "%.5f"),
-            f"{_number(100 * row.skill, '%+.3f')} % [{_number(100 * row.skill_low, '%+.3f')}, "
-            f"{_number(100 * row.skill_high, '%+.3f')}]"
-            if math.isfinite(row.skill)
-            else "–",
-            f"{_number(100 * row.hit_rate, '%.1f')} %" if math.isfinite(row.hit_rate) else "–",
-            f"{_number(100 * row.net_return_per_year, '%+.2f')} %",
-            f"{_number(row.sharpe, '%+.2f')} [{_number(row.sharpe_low, '%+.2f')}, {_number(row.sharpe_high, '%+.2f')}]"
-            if math.isfinite(row.sharpe)
-            else "–",
+            "–" if row.skill is None else skill,
+            _number(row.hit_rate, "%.1f %%", 100),
+            _number(row.net_return_per_year, "%+.2f %%", 100),
+            "–" if row.sharpe is None else sharpe,
             Text("baseline" if row.baseline else row.note, style="dim"),
         )
     return table
@@ -56,8 +55,8 @@ def _trading(summary: RunSummary) -> Table:
                                  "after costs", style=style))  # fmt: skip
     table.add_row("costs paid", f"{sum(trade.costs.values()):,.2f} {trade.currency} ({costs})")
     if trade.orders:
-        hits = _number(100 * trade.hit_rate, "%.1f")
-        words = f"{hits} % of {trade.closed:,} round trips; largest drawdown {trade.maximum_drawdown:.1%}"
+        hits = _number(trade.hit_rate, "%.1f %%", 100)
+        words = f"{hits} of {trade.closed:,} round trips; largest drawdown {trade.maximum_drawdown:.1%}"
         table.add_row("hit rate", words)
     else:
         table.add_row("", "no decision promised more than it costs to trade: the strategy stayed flat")

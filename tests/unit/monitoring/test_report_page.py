@@ -19,8 +19,6 @@ from monitoring.report.summary import (
     Trading,
 )
 
-NAN = float("nan")
-
 
 def _curve(seed: int, start: float) -> Curve:
     steps = np.random.default_rng(seed).standard_normal(60) * 0.002
@@ -41,7 +39,7 @@ def _summary(**changes: object) -> RunSummary:
         quality={"score": 0.998, "rows_in": 100, "rows_kept": 99, "rows_quarantined": 1},
         models=[
             learnt,
-            ModelSkill("flat", True, NAN, NAN, NAN, NAN, NAN, NAN, 0.0, NAN, NAN, NAN, "never trades"),
+            ModelSkill("flat", True, None, None, None, None, None, None, 0.0, None, None, None, "never trades"),
         ],
         verdict={"passed": False, "rules": [rule]},
         let_through="It trades on paper.",
@@ -94,5 +92,5 @@ def test_a_difference_to_the_broker_cannot_be_overlooked(tmp_path: Path, equal: 
 
 
 def test_the_summary_is_plain_json() -> None:
-    summary = _summary(models=[])
+    summary = _summary()
     assert msgspec.json.decode(msgspec.json.encode(summary), type=RunSummary) == summary
