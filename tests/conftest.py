@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import prometheus_client  # noqa: F401 - first: importing BentoML later would switch it to multi-process mode
 import pytest
 from hypothesis import HealthCheck, settings
 
