@@ -13,7 +13,7 @@ from core.settings import Settings
 from tidegate.platform import Addresses
 from tidegate.processes.memory import proportional_set_size, tree
 from tidegate.processes.readiness import read_ready_file, request
-from tidegate.processes.service import CommandService, Launch, python
+from tidegate.processes.service import CommandService, Launch, last_line, python
 from tidegate.processes.supervisor import Supervisor
 from tidegate.services.environment import QUIET
 from tidegate.services.mlflow import mlflow_service
@@ -213,12 +213,6 @@ class Trader:
                         on_status(answer)
                 time.sleep(0.4)
         if code != 0 or not self.summary_file.exists():
-            raise UnavailableError(f"the trader ended with code {code}: {_last_line(self._log_file, begin)}")
+            last = f"{last_line(self._log_file, begin)}; see {self._log_file}"
+            raise UnavailableError(f"the trader ended with code {code}: {last}")
         return read_json(self.summary_file)
-
-
-def _last_line(path: Path, begin: int) -> str:
-    with path.open("rb") as stream:
-        stream.seek(begin)
-        lines = stream.read().decode(errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else f"it wrote no log; see {path}"

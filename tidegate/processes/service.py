@@ -117,7 +117,7 @@ class CommandService:
         deadline = time.monotonic() + self._timeout_seconds
         while not ready():
             code = self.process.poll()
-            last = f"{_last_line(log_file, begin)}; see {log_file}"
+            last = f"{last_line(log_file, begin)}; see {log_file}"
             if code is not None:
                 kind = BadInputError if code == ExitCode.BAD_INPUT else UnavailableError
                 raise kind(f"{self.name} ended with code {code}: {last}")
@@ -177,7 +177,7 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
-def _last_line(path: Path, begin: int) -> str:
+def last_line(path: Path, begin: int) -> str:
     """The last line this start wrote: what a person would look for first."""
     try:
         with path.open("rb") as stream:
