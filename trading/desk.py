@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from core.clock import Clock
+from core.crash_points import reach
 from core.domain import BrokerEvent, Instrument, OrderFilled, OrderRejected, OrderRequest, Quote
 from core.errors import BadInputError, ConfigurationError, OutcomeUnknownError, RefusedError, UnavailableError
 from core.journal import Journal
@@ -107,9 +108,11 @@ class Desk:
             self._metrics.rejects.labels(reason.value).inc()
             _log.warning("order blocked", order=order.client_order_id, reason=reason.value, words=words)
             return False
+        reach("order.checked")
         quote = self.quotes.get(order.instrument)
         bid, ask = (quote.bid, quote.ask) if quote is not None else (0.0, 0.0)
         self.commit(records.OrderSubmitted(order, now, bid, ask))
+        reach("order.written")
         written = time.perf_counter_ns()
         self._measure("journal", written - checked)
         self._measure("risk_and_journal", written - started)
@@ -133,10 +136,13 @@ class Desk:
         except OutcomeUnknownError as error:
             words = error.message
             self.commit(records.OrderUnresolved(order.client_order_id, self._clock.time_ns(), words))
+            reach("order.unknown")
             _log.warning("order outcome unknown: asking the broker", order=order.client_order_id, words=words)
             await self.resolve_uncertain()
             return
+        reach("order.replied")
         await self.take_reply(events)
+        reach("order.applied")
 
     def _not_sent(self, client_order_id: str, words: str) -> None:
         self.commit(records.OrderNotSent(client_order_id, self._clock.time_ns(), words))
@@ -162,6 +168,7 @@ class Desk:
             return
         violations = len(self.state.violations)
         self.commit(records.BrokerSaid(event, source))
+        reach("event.written")
         if len(self.state.violations) > violations:
             self.halt("ILLEGAL_TRANSITION", self.state.violations[-1])
         if isinstance(event, OrderFilled):
@@ -179,9 +186,11 @@ class Desk:
         """
         events = await self._broker.transactions_since(self.state.caught_up)
         newest = self.state.caught_up
+        reach("catch_up.fetched")
         for event in sorted(events, key=lambda event: event.transaction_id):
             self.take(event, "catch_up")
             newest = max(newest, event.transaction_id)
+        reach("catch_up.applied")
         if newest > self.state.caught_up:
             self.commit(records.CaughtUp(newest))
 

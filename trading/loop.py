@@ -10,6 +10,7 @@ from decimal import Decimal
 import numpy as np
 
 from core.clock import NANOSECONDS, Clock
+from core.crash_points import reach
 from core.domain import BarKind, Heartbeat, OrderRequest, Prediction, PredictionRequest, Predictor, Quote
 from core.errors import BadInputError, RefusedError, TidegateError, UnavailableError
 from core.logging import get_logger
@@ -142,6 +143,7 @@ class TradingLoop:
         if isinstance(item, Quote):
             self._desk.quotes[item.instrument] = item
             self._desk.commit(records.QuoteSeen(item))
+            reach("quote.noted")
             self._metrics.events.labels("quote").inc()
         else:
             self._desk.commit(records.HeartbeatSeen(item))
@@ -163,6 +165,7 @@ class TradingLoop:
         if step.missing:
             _log.warning("step without some instruments", time_ns=step.time_ns, missing=",".join(step.missing))
         self._desk.commit(records.StepClosed(step.time_ns, step.rows.tobytes(), step.missing, step.simulated))
+        reach("step.closed")
         self._window.update(step.time_ns, step.rows)
         ready = time.perf_counter_ns()
         self._measure("features", ready - received)
@@ -195,6 +198,7 @@ class TradingLoop:
             return {}, f"no prediction: {error.message}"
         self._recover("prediction")
         self._desk.commit(records.PredictionsMade(time_ns, tuple(answers)))
+        reach("step.predicted")
         for answer in answers:
             self._metrics.predictions.labels(answer.answered_by.value).inc()
         return {answer.instrument: answer for answer in answers}, ""
@@ -247,6 +251,7 @@ class TradingLoop:
         )
         for decision in decisions:
             self._desk.commit(self._decision_record(decision, time_ns))
+        reach("step.decided")
         self._measure("decision", time.perf_counter_ns() - caught_up)
         await self._send(decisions, received)
         self._finish(time_ns)
@@ -268,6 +273,7 @@ class TradingLoop:
         equity = float(self._desk.state.balance) + unrealised
         self._desk.commit(records.StepDone(time_ns, equity, unrealised, rates))
         self._desk.flush()
+        reach("step.done")
         self._metrics.equity.set(equity)
         self._metrics.processed.set(time_ns / NANOSECONDS)
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from core.clock import Clock
+from core.crash_points import reach
 from core.domain import OpenOrder, OrderState, Position
 from core.logging import get_logger
 from trading import records
@@ -72,6 +73,7 @@ async def reconcile(broker: Broker, desk: Desk, clock: Clock) -> ReconciliationR
                 now, "balance", account.currency, str(desk.state.balance), str(account.balance), "new risk stopped"
             )
         )
+    reach("reconcile.compared")
     for found in differences:
         desk.commit(found)
         _log.error(

@@ -22,6 +22,7 @@ from core.domain import (
 )
 from core.errors import IntegrityError
 from core.journal import Entry
+from trading.execution.plan import ExecutionPlan, PlanOutcome
 from trading.risk.limits import RiskState
 
 
@@ -131,6 +132,31 @@ class OrderNotSent(Record, frozen=True, tag="not_sent"):
     words: str
 
 
+class CancelRequested(Record, frozen=True, tag="cancel_requested"):
+    """A cancellation is about to leave the process. Durable before it does."""
+
+    client_order_id: str
+    time_ns: int
+    reason: str
+
+
+class AmendRequested(Record, frozen=True, tag="amend_requested"):
+    """An open order is about to be replaced by another one. Durable before the request leaves."""
+
+    client_order_id: str
+    replacement: OrderRequest
+    time_ns: int
+
+
+class RequestFailed(Record, frozen=True, tag="request_failed"):
+    """A cancellation or amendment certainly changed nothing: refused, or it never arrived. The order stands."""
+
+    client_order_id: str
+    time_ns: int
+    what: str  # cancel, amend
+    words: str
+
+
 class BrokerSaid(Record, frozen=True, tag="broker"):
     """An event of the broker, by whichever way it came first."""
 
@@ -174,6 +200,50 @@ class RiskStateChanged(Record, frozen=True, tag="risk_state"):
     reason: str
     words: str
     by_hand: bool = False
+
+
+class KillSwitchSet(Record, frozen=True, tag="kill_switch"):
+    """The kill switch was turned on (by a person, or by a breach) or off (by a person only)."""
+
+    on: bool
+    flatten: bool
+    time_ns: int
+    reason: str
+    by: str
+
+
+class PlanStarted(Record, frozen=True, tag="plan_started"):
+    """An order will be worked off in parts. Durable before the first part leaves."""
+
+    plan: ExecutionPlan
+    time_ns: int
+
+
+class PlanEnded(Record, frozen=True, tag="plan_ended"):
+    """Nothing more is sent for a plan."""
+
+    plan_id: str
+    time_ns: int
+    outcome: PlanOutcome
+    executed_units: Decimal
+    words: str
+
+
+class QuoteRefused(Record, frozen=True, tag="quote_refused"):
+    """A price that cannot be one (not a number, not positive, crossed, from another time): nothing is made of it."""
+
+    instrument: str
+    time_ns: int
+    reason: str  # NOT_A_NUMBER, NOT_POSITIVE, CROSSED, CLOCK_JUMP, UNKNOWN_INSTRUMENT, SPIKE
+    words: str
+
+
+class Reconciled(Record, frozen=True, tag="reconciled"):
+    """A comparison with the broker was finished; its differences are records of their own."""
+
+    time_ns: int
+    scope: str  # start, in_flight, open_orders, positions, end
+    differences: int
 
 
 class DifferenceFound(Record, frozen=True, tag="difference"):
@@ -224,12 +294,20 @@ AnyRecord = (
     | OrderSubmitted
     | OrderUnresolved
     | OrderNotSent
+    | CancelRequested
+    | AmendRequested
+    | RequestFailed
     | BrokerSaid
     | CaughtUp
     | AccountSeen
     | StepDone
     | StepMissed
     | RiskStateChanged
+    | KillSwitchSet
+    | PlanStarted
+    | PlanEnded
+    | QuoteRefused
+    | Reconciled
     | DifferenceFound
     | OrderResolved
     | FeaturesSaved
@@ -244,7 +322,13 @@ DURABLE: tuple[type[Record], ...] = (
     OrderUnresolved,
     OrderNotSent,
     OrderResolved,
+    CancelRequested,
+    AmendRequested,
+    RequestFailed,
     RiskStateChanged,
+    KillSwitchSet,
+    PlanStarted,
+    PlanEnded,
 )
 
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")

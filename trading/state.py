@@ -15,6 +15,7 @@ from core.domain import (
 from core.errors import IntegrityError
 from trading import records
 from trading.calendar import trading_day
+from trading.execution.plan import ExecutionPlan
 from trading.oms.book import Order, OrderBook
 from trading.oms.positions import Closing, PositionBook
 from trading.risk.limits import RiskState
@@ -56,6 +57,8 @@ class SessionState:
         self.seen: set[int] = set()
         self.risk_state = RiskState.ACTIVE
         self.risk_reason = ""
+        self.kill_switch: records.KillSwitchSet | None = None  # the newest setting; None before the first
+        self.plans: dict[str, ExecutionPlan] = {}  # of the plans that are not ended, by plan id
         self.equity = 0.0
         self.day = 0
         self.day_start_equity = 0.0
@@ -129,6 +132,12 @@ class SessionState:
                 self.risk_reason = record.reason
                 if record.by_hand:
                     self.peak_equity = self.equity  # a person took note of the loss: drawdown counts anew
+            case records.KillSwitchSet():
+                self.kill_switch = record
+            case records.PlanStarted():
+                self.plans[record.plan.plan_id] = record.plan
+            case records.PlanEnded():
+                self.plans.pop(record.plan_id, None)
             case records.FeaturesSaved():
                 self.features_saved = record
             case records.Degraded():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.clock import Clock, to_rfc3339
+from core.crash_points import reach
 from core.digest import digest_value
 from core.domain import BarKind, Heartbeat, Instrument, Predictor, Quote
 from core.errors import RefusedError, TidegateError
@@ -231,11 +232,13 @@ class _Trader:
                 fencing_token=token,
             )
         )
+        reach("session.opened")
         if self.journal.repaired is not None:
             repaired = self.journal.repaired
             _log.warning("journal had a torn end", bytes_cut=repaired.bytes_cut, kept_as=repaired.kept_as)
         if resuming:
             result = await reconcile(self.broker, desk, self.clock)
+            reach("recovery.reconciled")
             _log.info("session recovered", reconciled=result.reconciled, steps=desk.state.steps)
 
     def _assembler(self, instruments: dict[str, Instrument]) -> tuple[StepAssembler, BarSource]:

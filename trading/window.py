@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from core.crash_points import reach
 from core.domain import INPUT_COLUMNS
 from core.errors import BadInputError, IntegrityError
 from features.live import LiveFeatures
@@ -110,6 +111,7 @@ class FeatureWindow:
         name = f"features-{time_ns}.npz"
         self._live.save(self._directory / name)
         self._write_rows(self._directory / f"rows-{time_ns}.npz")
+        reach("features.saved")
         desk.commit(records.FeaturesSaved(time_ns, name))
         self._times.clear()
         self._kept.clear()

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from core.crash_points import reach
 from core.errors import IntegrityError, RefusedError, UnavailableError
 from core.journal.entry import encode_entry, encode_head
 from core.journal.reader import SUFFIX, read_segment, segment_name, segment_paths
@@ -122,6 +123,7 @@ class Journal:
             self._buffered += len(entry)
             try:
                 if durable:
+                    reach("journal.buffered")
                     self._flush(synchronise=True)
                 elif self._buffered >= _BUFFER_BYTES:
                     self._flush(synchronise=False)
@@ -165,6 +167,8 @@ class Journal:
             self._size += len(content)
             self._buffer.clear()
             self._buffered = 0
+        if synchronise:
+            reach("journal.written")
         if synchronise and self.durable_sequence < self.last_sequence:
             os.fdatasync(self._descriptor)
             self.durable_sequence = self.last_sequence
@@ -173,6 +177,7 @@ class Journal:
             os.close(self._descriptor)
             self.durable_sequence = self.last_sequence
             self._create_segment(self.last_sequence + 1)
+            reach("journal.rotated")
 
     def _commit_groups(self) -> None:
         while not self._stop.is_set():

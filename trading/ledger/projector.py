@@ -4,6 +4,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from core.crash_points import reach
 from core.errors import IntegrityError
 from core.journal import Follower
 from trading.ledger import tables
@@ -87,6 +88,8 @@ class Projector:
                     table.delete().where(condition), [dict(zip(names, values, strict=True)) for values in rows]
                 )
                 connection.execute(table.insert(), list(rows.values()))
+            reach("ledger.before_commit")
+        reach("ledger.committed")
 
 
 def rebuild(engine: sa.Engine, directory: Path, session_id: str) -> int:
