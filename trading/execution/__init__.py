@@ -1,0 +1,1 @@
+"""Execution algorithms: a decision's order worked off in parts over time."""
