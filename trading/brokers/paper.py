@@ -32,10 +32,10 @@ from core.domain import (
     Quote,
 )
 from core.errors import BadInputError, ConfigurationError, UnavailableError
-from trading.brokers.oanda.rejects import reject_reason
-from trading.brokers.oanda.translate import Translator, account_state, open_order, position_of
-from trading.brokers.oanda.wire import ATTACHED_TYPES, closeout_body, order_body, trade_order_body
 from trading.brokers.subscription import Subscription
+from trading.brokers.v20.rejects import reject_reason
+from trading.brokers.v20.translate import Translator, account_state, open_order, position_of
+from trading.brokers.v20.wire import ATTACHED_TYPES, closeout_body, order_body, trade_order_body
 from trading.matching.book import AccountConfiguration
 from trading.matching.commands import (
     AnyCommand,

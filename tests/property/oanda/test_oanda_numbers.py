@@ -12,7 +12,7 @@ from core.clock import from_rfc3339, to_rfc3339
 from core.domain import Heartbeat, OrderRequest, OrderType, Quote, default_instrument
 from core.errors import BadInputError
 from trading.brokers.oanda.pricing import read_line
-from trading.brokers.oanda.wire import exact, order_body
+from trading.brokers.v20.wire import exact, order_body
 
 NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12)
 NAMES = st.sampled_from(["EUR_USD", "USD_JPY", "XAU_USD", "EUR_HUF", "GBP_CHF"])

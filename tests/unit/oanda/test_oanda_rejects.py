@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.domain import RejectReason
-from trading.brokers.oanda.rejects import (
+from trading.brokers.v20.rejects import (
     CANCEL_REASONS,
     REJECT_REASONS,
     cancel_reason,

@@ -27,8 +27,8 @@ from core.domain import (
 from core.errors import BadInputError
 from trading.brokers.oanda.candles import bars_of
 from trading.brokers.oanda.pricing import read_line
-from trading.brokers.oanda.translate import Translator, account_state, instrument_of, open_order, position_of
-from trading.brokers.oanda.wire import closeout_body, order_body
+from trading.brokers.v20.translate import Translator, account_state, instrument_of, open_order, position_of
+from trading.brokers.v20.wire import closeout_body, order_body
 
 TIME = "2024-03-01T10:00:00.123456789Z"
 EUR_USD = default_instrument("EUR_USD")

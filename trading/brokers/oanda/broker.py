@@ -28,7 +28,7 @@ from trading.brokers.oanda.orders import OrderEntry
 from trading.brokers.oanda.pricing import QuoteStream
 from trading.brokers.oanda.stream import LineStream, StreamHealth
 from trading.brokers.oanda.transactions import EventStream
-from trading.brokers.oanda.translate import account_state, instrument_of, open_order
+from trading.brokers.v20.translate import account_state, instrument_of, open_order
 
 _JOIN_SECONDS = 2.0
 

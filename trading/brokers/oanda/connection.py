@@ -16,7 +16,7 @@ from trading.brokers.oanda.history import TransactionHistory
 from trading.brokers.oanda.pacing import CircuitBreaker, TokenBucket
 from trading.brokers.oanda.secrecy import protect
 from trading.brokers.oanda.session import Endpoint, RestClient
-from trading.brokers.oanda.translate import Translator
+from trading.brokers.v20.translate import Translator
 
 Result = TypeVar("Result")
 

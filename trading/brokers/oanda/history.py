@@ -11,7 +11,7 @@ from core.domain import AccountChanged, BrokerEvent
 from core.errors import BadInputError, UnavailableError
 from core.logging import get_logger
 from trading.brokers.oanda.session import Reply, RestClient
-from trading.brokers.oanda.translate import Translator
+from trading.brokers.v20.translate import Translator
 
 PAGE = 500  # ids a request; the broker allows up to 1,000
 

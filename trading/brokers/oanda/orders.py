@@ -14,11 +14,11 @@ from core.clock import Clock
 from core.domain import BrokerEvent, OrderFilled, OrderRejected, OrderRequest, Position, RejectReason
 from core.errors import BadInputError, OutcomeUnknownError
 from trading.brokers.oanda.connection import Connection, entries
-from trading.brokers.oanda.rejects import reason_of_message, reject_reason
 from trading.brokers.oanda.secrecy import clean
 from trading.brokers.oanda.session import Endpoint, Reply
-from trading.brokers.oanda.translate import position_of
-from trading.brokers.oanda.wire import ATTACHED_TYPES, closeout_body, order_body, trade_order_body
+from trading.brokers.v20.rejects import reason_of_message, reject_reason
+from trading.brokers.v20.translate import position_of
+from trading.brokers.v20.wire import ATTACHED_TYPES, closeout_body, order_body, trade_order_body
 
 _REMEMBERED = 10_000  # orders whose fate may still be asked for without a transaction id
 

@@ -14,7 +14,7 @@ from core.errors import BadInputError
 from trading.brokers.oanda.handover import Handover
 from trading.brokers.oanda.history import TransactionHistory
 from trading.brokers.oanda.stream import LineStream
-from trading.brokers.oanda.translate import Translator
+from trading.brokers.v20.translate import Translator
 
 
 class EventStream:

@@ -24,7 +24,7 @@ from core.domain import (
     Position,
 )
 from core.errors import BadInputError
-from trading.brokers.oanda.rejects import cancel_reason, reject_reason
+from trading.brokers.v20.rejects import cancel_reason, reject_reason
 
 Json = Mapping[str, Any]
 
