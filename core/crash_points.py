@@ -57,6 +57,22 @@ class _Armed:
 _armed: _Armed | None = _Armed(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
 
 
+def arm(value: str) -> None:
+    """Arm this process as the environment variable would; empty disarms. For a process that is forked, not started.
+
+    Raises:
+        KeyError: there is no such place.
+    """
+    global _armed
+    if not value:
+        _armed = None
+        return
+    name = value.partition(":")[0]
+    if name not in CRASH_POINTS:
+        raise KeyError(f"{name} is no crash point: the list is CRASH_POINTS")
+    _armed = _Armed(value)
+
+
 def reach(name: str) -> None:
     """Pass a place; die there if a drill asked for it."""
     if _armed is not None:
