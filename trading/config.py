@@ -28,7 +28,7 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
         account_key: names the account in the lease, without being its number (``practice:ab12…``).
         market: what one step is: a fixing or a time bar.
         instruments: sorted names; the order of the feature state.
-        feature_set: name of the feature set the model was made for.
+        feature_set: name of the feature set the model was made for; this and the next two are the model strategy's.
         state_path: feature state at the start of trading, as the features stage wrote it.
         lookback: feature rows of one window.
         strategy: names the decisions (part of every client order id).
@@ -45,10 +45,10 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
     account_key: str
     market: BarKind
     instruments: tuple[str, ...]
-    feature_set: str
-    state_path: Path
-    lookback: int
     strategy: str
+    feature_set: str = ""
+    state_path: Path = Path()
+    lookback: int = 1
     volatility_feature: str = "volatility_21"
     sizing: SizingParameters = SizingParameters()
     costs: CostParameters = CostParameters()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from core.clock import NANOSECONDS
 from core.domain import INPUT_COLUMNS, Bar, Heartbeat, Quote, input_row
+from trading import records
 from trading.bars import BarSource
 from trading.calendar import Schedule
 
@@ -93,3 +94,9 @@ class StepAssembler:
                 rows[index] = input_row(bars[name])
         missing = tuple(name for name in self._instruments if name not in bars)
         return Step(boundary_ns, rows, missing, any(bar.simulated for bar in bars.values()))
+
+
+def step_of_record(record: records.StepClosed, instruments: int) -> Step:
+    """Return the step of a journal's record; its rows are read-only."""
+    rows = np.frombuffer(record.rows, np.float64).reshape(instruments, len(INPUT_COLUMNS))
+    return Step(record.time_ns, rows, record.missing, record.simulated)

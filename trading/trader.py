@@ -12,7 +12,7 @@ from core.clock import Clock, to_rfc3339
 from core.crash_points import reach
 from core.digest import digest_value
 from core.domain import BarKind, Heartbeat, Instrument, Predictor, Quote
-from core.errors import RefusedError, TidegateError
+from core.errors import ConfigurationError, RefusedError, TidegateError
 from core.journal import Journal
 from core.logging import get_logger
 from features.publish import FeaturePublisher
@@ -22,6 +22,7 @@ from trading.bars import BarBuilder, BarSource, FixingSampler
 from trading.brokers.interface import Broker
 from trading.calendar import BarSchedule, FixingSchedule, Schedule
 from trading.config import TraderConfig
+from trading.degradation import Degradation
 from trading.desk import Desk
 from trading.feeds.interface import Feed
 from trading.latency import LatencyRecorder
@@ -29,8 +30,12 @@ from trading.ledger.thread import LedgerThread
 from trading.loop import TradingLoop
 from trading.metrics import TraderMetrics
 from trading.reconcile import ReconciliationResult, reconcile
+from trading.state import SessionState
 from trading.status import StatusServer
-from trading.steps import StepAssembler
+from trading.step_runner import StepRunner
+from trading.steps import Step, StepAssembler, step_of_record
+from trading.strategy.interface import Strategy
+from trading.strategy.model import ModelStrategy
 from trading.summary import CostsPaid, SessionSummary, SummaryCollector, read_state, write_summary
 from trading.window import FeatureWindow
 
@@ -40,17 +45,20 @@ JOURNAL = "journal"
 SUMMARY = "summary.json"
 LIVE_FEATURES = "live_features.npz"
 
+StrategyMaker = Callable[[Desk, Degradation], Strategy]
+
 
 async def run_trader(
     config: TraderConfig,
     broker: Broker,
-    predictor: Predictor,
+    predictor: Predictor | None,
     clock: Clock,
     feed: Feed,
     database_url: str | None = None,
     handle_signals: bool = True,
     started: Callable[[TradingLoop, StatusServer | None], None] | None = None,
     publisher: FeaturePublisher | None = None,
+    strategy: StrategyMaker | None = None,
 ) -> SessionSummary:
     """Trade a session until the feed ends, SIGTERM or SIGINT comes, and return its summary.
 
@@ -60,12 +68,14 @@ async def run_trader(
     Args:
         config: the session.
         broker: one account, connected.
-        predictor: who answers; without an answer no new risk is taken.
+        predictor: who answers the model strategy; without an answer no new risk is taken. A ``strategy`` of its own
+            may do without.
         clock: of the session; the feed's clock in lockstep.
         feed: quotes and heartbeats.
         database_url: of the ledger; None keeps the journal only and takes no lease.
         handle_signals: whether SIGTERM and SIGINT end the session cleanly.
         publisher: takes each live feature row for the online store; None keeps them in the session only.
+        strategy: makes what decides, from the desk and its degradations; None: the registered model's strategy.
         started: called once with the loop and the status server when trading is about to begin.
 
     Returns:
@@ -82,7 +92,7 @@ async def run_trader(
     sys.setswitchinterval(SWITCH_SECONDS)
     journal_directory = config.session_directory / JOURNAL
     with Journal(journal_directory) as journal:
-        trader = _Trader(config, broker, predictor, clock, feed, journal, journal_directory, publisher)
+        trader = _Trader(config, broker, predictor, clock, feed, journal, journal_directory, publisher, strategy)
         return await trader.run(database_url, handle_signals, started)
 
 
@@ -93,17 +103,19 @@ class _Trader:
         self,
         config: TraderConfig,
         broker: Broker,
-        predictor: Predictor,
+        predictor: Predictor | None,
         clock: Clock,
         feed: Feed,
         journal: Journal,
         journal_directory: Path,
         publisher: FeaturePublisher | None,
+        strategy_maker: StrategyMaker | None,
     ) -> None:
         self.config = config
         self.publisher = publisher
         self.broker = broker
         self.predictor = predictor
+        self.strategy_maker = strategy_maker
         self.clock = clock
         self.feed = feed
         self.journal = journal
@@ -115,6 +127,7 @@ class _Trader:
         self.lease_lost = False
         self.loop: TradingLoop | None = None
         self.desk: Desk | None = None
+        self.degradation: Degradation | None = None
 
     async def run(
         self,
@@ -128,8 +141,7 @@ class _Trader:
             raise RefusedError(
                 f"session {self.config.session_id} was begun with other settings: name a new session, or restore them"
             )
-        window = FeatureWindow(self.config, state.features_saved, self.publisher)
-        window.replay(steps)
+        make_strategy = self._strategy_maker(state)
         instruments = await self._instruments()
         token = await self._open_ledger(database_url, resuming)
         self.desk = desk = Desk(
@@ -144,6 +156,11 @@ class _Trader:
             self.metrics,
         )
         desk.observers.append(lambda record, _: self.collector.observe(record, state))
+        self.degradation = degradation = Degradation(desk, self.clock, self.metrics)
+        strategy = make_strategy(desk, degradation)
+        newest = [step_of_record(record, len(self.config.instruments)) for record in steps]
+        for step in newest:
+            strategy.observe(step)
         status: StatusServer | None = None
         try:
             standing = await self.feed.prime()  # first of all: it sets the clock of a lockstep session
@@ -156,12 +173,11 @@ class _Trader:
                 self.clock,
                 self.feed,
                 desk,
-                self.predictor,
-                window,
+                strategy,
+                StepRunner(self.config, self.clock, desk, strategy, degradation, self.latency, self.metrics),
                 assembler,
                 source,
                 Backfill(self.broker, self.config.market, instruments, self.config.bar_seconds, source),
-                self.latency,
                 self.metrics,
             )
             if self.config.status_port is not None:
@@ -169,10 +185,10 @@ class _Trader:
                 await status.start()
             if started is not None:
                 started(loop, status)
-            ended = await self._trade(loop, standing, handle_signals)
+            ended = await self._trade(loop, standing, newest[-1] if newest else None, handle_signals)
             result = await self._final_reconciliation(desk)
             desk.commit(records.SessionClosed(ended))
-            window.save_parity(self.config.session_directory / LIVE_FEATURES)
+            strategy.finish()
             complete = await asyncio.to_thread(self.ledger.close) if self.ledger is not None else None
             self.ledger = None
             summary = self._summary(desk, ended, result, complete)
@@ -183,6 +199,19 @@ class _Trader:
                 await status.close()
             if self.ledger is not None:
                 await asyncio.to_thread(self.ledger.close, 5.0)
+
+    def _strategy_maker(self, state: SessionState) -> StrategyMaker:
+        """Return what makes the model strategy; its features are restored now, before anybody is connected to."""
+        if self.strategy_maker is not None:
+            return self.strategy_maker
+        if self.predictor is None:
+            raise ConfigurationError("a session without a strategy of its own needs a predictor")
+        predictor = self.predictor
+        window = FeatureWindow(self.config, state.features_saved, self.publisher)
+        path = self.config.session_directory / LIVE_FEATURES
+        return lambda desk, degradation: ModelStrategy(
+            self.config, desk, predictor, window, degradation, self.metrics, path
+        )
 
     async def _instruments(self) -> dict[str, Instrument]:
         offered = await self.broker.instruments()
@@ -252,14 +281,16 @@ class _Trader:
             schedule, source = bars, BarBuilder(instruments, bars, bars.length_ns)
         return StepAssembler(config.instruments, source, schedule, config.step_timeout_seconds), source
 
-    async def _trade(self, loop: TradingLoop, standing: list[Quote | Heartbeat], handle_signals: bool) -> str:
+    async def _trade(
+        self, loop: TradingLoop, standing: list[Quote | Heartbeat], newest: Step | None, handle_signals: bool
+    ) -> str:
         running = asyncio.get_running_loop()
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 running.add_signal_handler(number, loop.stop)
         follower = asyncio.create_task(self._follow_events()) if self.config.follow_events else None
         try:
-            ended = await loop.run(standing)
+            ended = await loop.run(standing, newest)
         finally:
             if handle_signals:
                 for number in (signal.SIGTERM, signal.SIGINT):
@@ -285,11 +316,11 @@ class _Trader:
             return None
 
     def _database_changed(self, available: bool, words: str) -> None:
-        if self.desk is not None:
-            now = self.clock.time_ns()
-            self.desk.commit(records.Degraded(now, "database", words or "back", over=available))
-            self.metrics.degraded.labels("database").set(0 if available else 1)
-            _log.warning("database", available=available, words=words)
+        if self.degradation is not None:
+            if available:
+                self.degradation.end("database")
+            else:
+                self.degradation.begin("database", words)
 
     def _stop_for_lease(self) -> None:
         self.lease_lost = True

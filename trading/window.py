@@ -1,6 +1,5 @@
 """The live features of a session: updated once a step, saved now and then, rebuilt after a restart."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +62,6 @@ class FeatureWindow:
         """Time of the newest step taken in; 0 before the first."""
         return max(self._live.time_ns, 0)
 
-    def replay(self, steps: Iterable[records.StepClosed]) -> None:
-        """Take in the steps of the journal that are newer than the restored state."""
-        for step in steps:
-            if step.time_ns > self.newest_ns:
-                rows = np.frombuffer(step.rows, np.float64).reshape(len(self._instruments), len(INPUT_COLUMNS))
-                self.update(step.time_ns, rows)
-
     def update(self, time_ns: int, rows: NDArray[np.float64]) -> None:
         """Run the kernel once: rows float64 [N, 9] in the order of the session's instruments."""
         values = self._live.update(time_ns, rows)
@@ -89,13 +81,6 @@ class FeatureWindow:
     def windows(self) -> NDArray[np.float32]:
         """The last ``lookback`` feature rows, float32 [N, L, F], oldest first."""
         return self._live.windows()
-
-    def missing(self) -> tuple[str, ...]:
-        """Instruments without a bar at the newest step."""
-        if self._last_rows is None:
-            return self._instruments
-        rows = self._last_rows
-        return tuple(name for index, name in enumerate(self._instruments) if bool(np.isnan(rows[index]).all()))
 
     def volatilities(self) -> dict[str, float]:
         """Volatility of a one-step log return by instrument; NaN where it is not known yet."""

@@ -1,0 +1,218 @@
+"""Take one step from its bars to its last order, and finish the one a crash interrupted.
+
+Per step: bars → strategy prepares → catch up with the broker → decisions → risk → journal → broker.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from core.clock import NANOSECONDS, Clock
+from core.crash_points import reach
+from core.domain import OrderRequest
+from core.errors import TidegateError
+from core.logging import get_logger
+from trading import records
+from trading.config import TraderConfig
+from trading.degradation import Degradation
+from trading.desk import Desk
+from trading.latency import LatencyRecorder
+from trading.metrics import TraderMetrics
+from trading.risk.limits import RiskState, reduces
+from trading.steps import Step
+from trading.strategy.decide import Decision
+from trading.strategy.interface import Portfolio, Strategy
+
+_log = get_logger("trading")
+
+
+class StepRunner:
+    """Runs the steps of a session, one at a time."""
+
+    def __init__(
+        self,
+        config: TraderConfig,
+        clock: Clock,
+        desk: Desk,
+        strategy: Strategy,
+        degradation: Degradation,
+        latency: LatencyRecorder,
+        metrics: TraderMetrics,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._desk = desk
+        self._strategy = strategy
+        self._degradation = degradation
+        self._latency = latency
+        self._metrics = metrics
+
+    def _close(self, step: Step) -> None:
+        """Write the bars of a step and let the strategy take them in."""
+        if step.missing:
+            _log.warning("step without some instruments", time_ns=step.time_ns, missing=",".join(step.missing))
+        self._desk.commit(records.StepClosed(step.time_ns, step.rows.tobytes(), step.missing, step.simulated))
+        reach("step.closed")
+        self._strategy.observe(step)
+
+    async def run(self, step: Step, received: int) -> None:
+        """Take a step from its bars to its last order.
+
+        Args:
+            step: just closed.
+            received: ``perf_counter_ns`` of the feed event that closed it.
+        """
+        self._close(step)
+        ready = time.perf_counter_ns()
+        self._measure("features", ready - received)
+        await self._strategy.prepare(step)
+        self._measure("prediction", time.perf_counter_ns() - ready)
+        await self._decide_and_send(step, received)
+        self._measure("step", time.perf_counter_ns() - received)
+        self._metrics.steps.inc()
+        self._strategy.settle(step, self._clock.time_ns())
+
+    def miss(self, step: Step, words: str) -> None:
+        """Take in a step on which nothing is decided any more."""
+        self._close(step)
+        self._desk.commit(records.StepMissed(step.time_ns, words))
+        _log.warning("step missed: features updated, nothing decided", time_ns=step.time_ns)
+        self._strategy.settle(step, self._clock.time_ns())
+
+    async def finish_interrupted(self, newest: Step | None) -> None:
+        """After a crash inside a step: send what was decided and not sent, or decide if that was not done.
+
+        Only while the step is young: an old decision is not a decision about this market.
+
+        Args:
+            newest: the newest step of the journal, observed.
+        """
+        progress = self._desk.state.step
+        if newest is None or progress is None or progress.done:
+            return
+        age = (self._clock.time_ns() - progress.time_ns) / NANOSECONDS
+        if age > self._config.maximum_decision_age_seconds:
+            _log.warning("interrupted step is too old to finish", time_ns=progress.time_ns, age_seconds=age)
+            self._finish(progress.time_ns)
+            return
+        _log.info("finishing the interrupted step", time_ns=progress.time_ns)
+        if len(progress.decisions) < len(self._config.instruments):
+            progress.decisions.clear()
+            await self._strategy.prepare(newest)
+            await self._decide_and_send(newest, 0)
+            return
+        book = self._desk.state.book
+        orders = [
+            decision.order
+            for decision in progress.decisions
+            if decision.order is not None
+            and decision.order.client_order_id not in progress.blocked
+            and not book.was_sent(decision.order.client_order_id)
+        ]
+        await self._send(orders, 0)
+        self._finish(progress.time_ns)
+
+    async def _decide_and_send(self, step: Step, received: int) -> None:
+        started = time.perf_counter_ns()
+        try:
+            await self._desk.catch_up()
+            if self._desk.state.book.uncertain():
+                await self._desk.resolve_uncertain()
+            self._degradation.end("broker")
+        except TidegateError as error:
+            # Positions may not be what we think: nothing is decided on a guess.
+            self._degradation.begin("broker", error.message)
+            self._finish(step.time_ns)
+            return
+        caught_up = time.perf_counter_ns()
+        self._measure("catch_up", caught_up - started)
+        now = self._clock.time_ns()  # the one reading of this decision
+        rates = self._desk.rates()
+        equity = self._desk.equity(rates)
+        self._update_risk_state(equity, now)
+        portfolio = Portfolio(
+            equity=equity,
+            positions=self._desk.held(),
+            quotes=self._desk.quotes,
+            rates=rates,
+            instruments=self._desk.instruments,
+            exits_only=dict.fromkeys(step.missing, "no bar") | self._stale(now),
+            reducing=self._desk.state.risk_state is not RiskState.ACTIVE,
+        )
+        decisions = await self._strategy.decide(step, now, portfolio)
+        for decision in decisions:
+            self._desk.commit(self._record(decision, step.time_ns))
+        reach("step.decided")
+        self._measure("decision", time.perf_counter_ns() - caught_up)
+        await self._send([decision.order for decision in decisions if decision.order is not None], received)
+        self._finish(step.time_ns)
+
+    async def _send(self, orders: Sequence[OrderRequest], received: int) -> None:
+        """Send what lowers positions first: limits are then never touched by the order of the alphabet."""
+        held = self._desk.held()
+        for order in sorted(orders, key=lambda order: (not _lowers(held, order), order.instrument)):
+            rates = self._desk.rates()
+            await self._desk.send(order, rates, self._desk.equity(rates), received)
+
+    def _finish(self, time_ns: int) -> None:
+        rates = self._desk.rates()
+        unrealised = self._desk.unrealised(rates)
+        equity = float(self._desk.state.balance) + unrealised
+        self._desk.commit(records.StepDone(time_ns, equity, unrealised, rates))
+        self._desk.flush()
+        reach("step.done")
+        self._metrics.equity.set(equity)
+        self._metrics.processed.set(time_ns / NANOSECONDS)
+
+    def _stale(self, now: int) -> dict[str, str]:
+        """Instruments whose price is too old for new risk."""
+        limit = self._config.risk.stale_price_seconds
+        stale: dict[str, str] = {}
+        for name in self._config.instruments:
+            quote = self._desk.quotes.get(name)
+            if quote is None or not quote.tradeable:
+                stale[name] = "no tradeable price"
+            elif (now - quote.time_ns) / NANOSECONDS > limit:
+                stale[name] = f"price older than {limit:g} s"
+        if stale:
+            self._degradation.begin("price", ", ".join(f"{name}: {words}" for name, words in stale.items()))
+        else:
+            self._degradation.end("price")
+        return stale
+
+    def _update_risk_state(self, equity: float, now: int) -> None:
+        """Go to REDUCING when a loss limit is reached. A day's loss ends with the day, a drawdown only by hand."""
+        state, limits = self._desk.state, self._config.risk
+        if state.risk_state is RiskState.REDUCING and state.risk_reason == "DAILY_LOSS" and state.day_changed(now):
+            self._desk.commit(records.RiskStateChanged(RiskState.ACTIVE, now, "NEW_DAY", "a new trading day began"))
+        if state.risk_state is not RiskState.ACTIVE or equity <= 0:
+            return
+        day_start = state.equity if state.day_changed(now) else state.day_start_equity
+        if equity <= state.peak_equity * (1.0 - limits.maximum_drawdown):
+            words = f"equity {equity:.2f} is {1 - equity / state.peak_equity:.1%} below its peak"
+            self._desk.halt("DRAWDOWN", words, RiskState.REDUCING)
+        elif equity <= day_start * (1.0 - limits.maximum_daily_loss):
+            self._desk.halt("DAILY_LOSS", f"{1 - equity / day_start:.1%} lost today", RiskState.REDUCING)
+
+    def _record(self, decision: Decision, time_ns: int) -> records.DecisionMade:
+        quote = self._desk.quotes.get(decision.instrument)
+        return records.DecisionMade(
+            decision_id=decision.decision_id,
+            instrument=decision.instrument,
+            time_ns=time_ns,
+            current_units=decision.current_units,
+            target_fraction=decision.target_fraction,
+            target_units=decision.target_units,
+            reason=decision.reason,
+            order=decision.order,
+            model_digest=decision.model_digest,
+            mid=(quote.bid + quote.ask) / 2.0 if quote is not None else 0.0,
+        )
+
+    def _measure(self, hop: str, nanoseconds: int) -> None:
+        self._latency.add(hop, nanoseconds)
+        self._metrics.hop_seconds.labels(hop).observe(nanoseconds / 1e9)
+
+
+def _lowers(held: Mapping[str, Decimal], order: OrderRequest) -> bool:
+    return reduces(float(held.get(order.instrument, Decimal(0))), float(order.units))
