@@ -74,6 +74,7 @@ class TradingSettings(Section):
 
     port: int = Field(default=8100, ge=0, le=65535)  # health, metrics, status; loopback
     account_currency: str = "USD"
+    control_token: SecretStr | None = None  # turns the kill switch over HTTP; unset: made in the state directory
 
 
 class LoggingSettings(Section):

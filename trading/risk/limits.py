@@ -1,60 +1,14 @@
 """The first pre-trade limits. One pure function; every refusal is a reason from one list."""
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any
 
 import msgspec
 
 from core.domain import Quote, RejectReason
-from core.errors import BadInputError
 from trading.risk.exposure import currency_exposures, gross_exposure
+from trading.risk.parameters import RiskParameters, RiskState
 
-
-class RiskState(StrEnum):
-    """How much the trader may do."""
-
-    ACTIVE = "ACTIVE"
-    REDUCING = "REDUCING"  # only what lowers a position
-    HALTED = "HALTED"  # nothing goes out
-
-
-class RiskParameters(msgspec.Struct, frozen=True):
-    """Limits of one account; the defaults are those of ``params.yaml``. Leverages are multiples of equity."""
-
-    maximum_order_units: float = 200_000.0
-    maximum_gross_leverage: float = 5.0
-    maximum_currency_leverage: float = 4.0
-    maximum_daily_loss: float = 0.05  # share of the equity at the start of the trading day
-    maximum_drawdown: float = 0.25  # share of the highest equity
-    maximum_spread_pips: float = 10.0
-    stale_price_seconds: float = 10.0
-    maximum_orders_per_minute: int = 120
-
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> "RiskParameters":
-        """Build from a whole ``params.yaml``.
-
-        Raises:
-            BadInputError: a value is of the wrong type or out of range.
-        """
-        section = params.get("risk", {})
-        try:
-            limits = msgspec.convert({k: v for k, v in section.items() if k in cls.__struct_fields__}, cls)
-        except msgspec.ValidationError as error:
-            raise BadInputError(f"risk parameters: {error}") from None
-        limits.check()
-        return limits
-
-    def check(self) -> None:
-        """Refuse limits that are not positive: a limit of zero would be a halt in disguise.
-
-        Raises:
-            BadInputError: naming the limit.
-        """
-        for name in self.__struct_fields__:
-            if not getattr(self, name) > 0:
-                raise BadInputError(f"risk parameter {name} must be above 0, not {getattr(self, name)}")
+__all__ = ["RiskParameters", "RiskState", "RiskView", "check_order", "reduces"]
 
 
 class RiskView(msgspec.Struct):
