@@ -14,8 +14,10 @@ from core.domain.order import (
     OrderRequest,
     OrderState,
     OrderType,
+    PositionFill,
     RejectReason,
     TimeInForce,
+    TradeClose,
 )
 from core.domain.prediction import CLASSES, AnsweredBy, Prediction, PredictionRequest, Predictor
 
@@ -41,12 +43,14 @@ __all__ = [
     "OrderType",
     "Panel",
     "Position",
+    "PositionFill",
     "Prediction",
     "PredictionRequest",
     "Predictor",
     "Quote",
     "RejectReason",
     "TimeInForce",
+    "TradeClose",
     "default_instrument",
     "input_row",
     "mid_price",

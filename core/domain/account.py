@@ -6,12 +6,20 @@ import msgspec
 
 
 class Position(msgspec.Struct, frozen=True):
-    """The net position in one instrument. ``average_price`` is that of the open units; 0 when flat."""
+    """The net position in one instrument. ``average_price`` is that of the open units; 0 when flat.
+
+    A hedging account may hold both sides at once: then the four last fields say what each holds, and ``average_price``
+    is that of the larger side.
+    """
 
     instrument: str
     units: Decimal = Decimal(0)
     average_price: Decimal = Decimal(0)
     unrealised_profit: Decimal = Decimal(0)  # account currency, as the broker last said
+    long_units: Decimal = Decimal(0)
+    long_price: Decimal = Decimal(0)
+    short_units: Decimal = Decimal(0)  # not positive
+    short_price: Decimal = Decimal(0)
 
 
 class OpenOrder(msgspec.Struct, frozen=True):

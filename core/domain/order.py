@@ -27,6 +27,15 @@ class TimeInForce(StrEnum):
     GTD = "GTD"
 
 
+class PositionFill(StrEnum):
+    """What a fill may do to an open position (v20 ``OrderPositionFill``)."""
+
+    DEFAULT = "DEFAULT"  # netting accounts reduce first, hedging accounts open
+    OPEN_ONLY = "OPEN_ONLY"
+    REDUCE_FIRST = "REDUCE_FIRST"
+    REDUCE_ONLY = "REDUCE_ONLY"
+
+
 class OrderState(StrEnum):
     """The life of an order. UNKNOWN: it was sent and the reply was lost; only the broker can say what became of it."""
 
@@ -64,6 +73,11 @@ class RejectReason(StrEnum):
     OUTSIDE_HOURS = "OUTSIDE_HOURS"
     NO_VERIFIED_MODEL = "NO_VERIFIED_MODEL"
     UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT"
+    # a request that makes no sense, whatever the risk
+    INVALID_ORDER = "INVALID_ORDER"
+    INVALID_UNITS = "INVALID_UNITS"
+    INVALID_PRICE = "INVALID_PRICE"
+    INVALID_TIME = "INVALID_TIME"
     # the broker's answers
     BROKER_INSUFFICIENT_MARGIN = "BROKER_INSUFFICIENT_MARGIN"
     BROKER_MARKET_HALTED = "BROKER_MARKET_HALTED"
@@ -94,6 +108,15 @@ class OrderRequest(msgspec.Struct, frozen=True):
     decision_id: str = ""
     strategy: str = ""
     comment: str = ""
+    position_fill: PositionFill = PositionFill.DEFAULT  # ``reduce_only`` means REDUCE_ONLY, whatever this says
+
+
+class TradeClose(msgspec.Struct, frozen=True):
+    """What a fill took off one open trade."""
+
+    trade_id: str
+    units: Decimal  # signed as the fill: negative where a long trade is closed
+    realised_profit: Decimal = Decimal(0)  # account currency
 
 
 class Fill(msgspec.Struct, frozen=True):
@@ -112,6 +135,9 @@ class Fill(msgspec.Struct, frozen=True):
     financing: Decimal = Decimal(0)
     account_balance: Decimal | None = None
     reason: str = ""  # MARKET_ORDER, STOP_LOSS_ORDER, …
+    closed_trades: tuple[TradeClose, ...] = ()  # those closed or reduced, where the broker names them
+    opened_trade: str = ""  # the id of the trade it opened
+    opened_units: Decimal = Decimal(0)  # signed units of that trade
 
 
 class OrderAccepted(msgspec.Struct, frozen=True, tag="accepted"):
@@ -126,6 +152,7 @@ class OrderAccepted(msgspec.Struct, frozen=True, tag="accepted"):
     time_ns: int
     price: Decimal | None = None
     replaces: str = ""
+    trade_id: str = ""  # of the trade that a stop or target belongs to
 
 
 class OrderFilled(msgspec.Struct, frozen=True, tag="filled"):
