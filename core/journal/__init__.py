@@ -2,8 +2,8 @@
 
 from core.journal.entry import Entry
 from core.journal.follower import Follower
-from core.journal.reader import read_entries, read_segment
+from core.journal.reader import read_entries, read_segment, written_bytes
 from core.journal.repair import Repair
 from core.journal.writer import Journal
 
-__all__ = ["Entry", "Follower", "Journal", "Repair", "read_entries", "read_segment"]
+__all__ = ["Entry", "Follower", "Journal", "Repair", "read_entries", "read_segment", "written_bytes"]

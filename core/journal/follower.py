@@ -7,7 +7,7 @@ from core.errors import IntegrityError
 from core.journal.entry import HEAD, Entry, decode_entry, decode_head
 from core.journal.reader import SUFFIX, segment_paths
 
-_CHUNK = 4 * 1024 * 1024
+_CHUNK = 256 * 1024
 
 
 class Follower:

@@ -19,23 +19,29 @@ def segment_name(first_sequence: int) -> str:
     return f"{first_sequence:020d}{SUFFIX}"
 
 
+def written_size(content: bytes, offset: int) -> int:
+    """Return how far a segment was written: ``offset`` where only zeros follow it, else up to the last other byte."""
+    return max(offset, len(content.rstrip(b"\0")))
+
+
 def read_segment(path: Path) -> tuple[list[Entry], int, int]:
     """Read the valid entries of one segment.
 
     Returns:
         The entries, the offset after the last valid one, and the size of the file: equal where nothing is torn.
+        Zeros behind the last entry are room for the next ones and do not count.
     """
     content = path.read_bytes()
     first = decode_head(content)
     if first is None:
-        return [], 0, len(content)
+        return [], 0, written_size(content, 0)
     entries: list[Entry] = []
     offset, expected = HEAD.size, first
     while (found := decode_entry(content, offset)) is not None and found[0].sequence == expected:
         entries.append(found[0])
         offset = found[1]
         expected += 1
-    return entries, offset, len(content)
+    return entries, offset, written_size(content, offset)
 
 
 def read_entries(directory: Path, first: int = 1, last: int | None = None) -> Generator[Entry]:
@@ -66,3 +72,8 @@ def read_entries(directory: Path, first: int = 1, last: int | None = None) -> Ge
             if entry.sequence >= first:
                 yield entry
         expected = starts[index] + len(entries)
+
+
+def written_bytes(directory: Path) -> int:
+    """Return how many bytes of a journal hold entries; room that a writer keeps ahead of them is not counted."""
+    return sum(written_size(path.read_bytes(), 0) for path in segment_paths(directory))

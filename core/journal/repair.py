@@ -12,7 +12,7 @@ import msgspec
 
 from core.errors import IntegrityError
 from core.journal.entry import HEAD, Entry, decode_entry
-from core.journal.reader import read_segment
+from core.journal.reader import read_segment, written_size
 
 
 class Repair(msgspec.Struct, frozen=True):
@@ -26,14 +26,14 @@ class Repair(msgspec.Struct, frozen=True):
 
 def find_durable_after(content: bytes, offset: int, last_sequence: int) -> Entry | None:
     """Return a synchronised valid entry that begins after ``offset``, or None."""
-    for position in range(offset + 1, len(content)):
+    for position in range(offset + 1, written_size(content, offset)):
         found = decode_entry(content, position)
         if found is not None and found[0].durable and found[0].sequence > last_sequence:
             return found[0]
     return None
 
 
-def repair_tail(path: Path, previous_sequence: int) -> tuple[list[Entry], Repair | None]:
+def repair_tail(path: Path, previous_sequence: int) -> tuple[list[Entry], int, Repair | None]:
     """Cut the torn end off the last segment, keeping the cut bytes in a file beside it.
 
     Args:
@@ -41,14 +41,14 @@ def repair_tail(path: Path, previous_sequence: int) -> tuple[list[Entry], Repair
         previous_sequence: the last entry before this segment.
 
     Returns:
-        The entries that stand, and what was cut (None where nothing was).
+        The entries that stand, the offset after them, and what was cut (None where nothing was).
 
     Raises:
         IntegrityError: a synchronised entry stands behind the damage.
     """
     entries, offset, size = read_segment(path)
     if offset == size and size >= HEAD.size:
-        return entries, None
+        return entries, offset, None
     content = path.read_bytes()
     last = entries[-1].sequence if entries else previous_sequence
     behind = find_durable_after(content, offset, last)
@@ -58,8 +58,8 @@ def repair_tail(path: Path, previous_sequence: int) -> tuple[list[Entry], Repair
             "which was on disk: restore it from a backup"
         )
     kept = path.with_name(f"{path.name}.torn-{offset}")
-    kept.write_bytes(content[offset:])
+    kept.write_bytes(content[offset:size])
     with path.open("rb+") as stream:
         stream.truncate(offset)
         os.fsync(stream.fileno())
-    return entries, Repair(path.name, offset, size - offset, kept.name)
+    return entries, offset, Repair(path.name, offset, size - offset, kept.name)

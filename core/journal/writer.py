@@ -2,7 +2,8 @@
 
 Entries that can move money are written and synchronised before ``append`` returns. The others are collected and reach
 the disk with the next of those, when the buffer is full, or after the group-commit interval: losing the last of them
-to a power cut loses market data that was seen, never a decision.
+to a power cut loses market data that was seen, never a decision. Segments are filled with zeros ahead of the entries
+(see ``reserve``); one that is closed ends with its last entry.
 """
 
 import fcntl
@@ -16,8 +17,10 @@ from core.errors import IntegrityError, RefusedError, UnavailableError
 from core.journal.entry import encode_entry, encode_head
 from core.journal.reader import SUFFIX, read_segment, segment_name, segment_paths
 from core.journal.repair import Repair, repair_tail
+from core.journal.reserve import FIRST_BYTES, Reserve
 
 _BUFFER_BYTES = 256 * 1024
+_RESERVE_BYTES = 1024 * 1024
 
 
 class Journal:
@@ -30,9 +33,19 @@ class Journal:
     """
 
     def __init__(
-        self, directory: Path, segment_bytes: int = 64 * 1024 * 1024, group_commit_seconds: float = 0.05
+        self,
+        directory: Path,
+        segment_bytes: int = 64 * 1024 * 1024,
+        group_commit_seconds: float = 0.05,
+        reserve_bytes: int = _RESERVE_BYTES,
     ) -> None:
         """Open or create the journal in ``directory`` and mend its end.
+
+        Args:
+            directory: holds the segments; made where it is missing.
+            segment_bytes: a segment that has reached this size is closed and the next one begun.
+            group_commit_seconds: entries nobody waits for are on disk after about this long.
+            reserve_bytes: zeros written ahead at a time; 0 lets the file grow with each entry.
 
         Raises:
             RefusedError: another process writes it.
@@ -41,6 +54,7 @@ class Journal:
         """
         self._directory = directory
         self._segment_bytes = segment_bytes
+        self._reserve_bytes = min(reserve_bytes, segment_bytes)
         self._interval = group_commit_seconds
         self._mutex = threading.Lock()
         self._buffer: list[bytes] = []
@@ -59,6 +73,9 @@ class Journal:
             raise RefusedError(f"journal {directory} has another writer: stop that process first") from None
         try:
             self._open_last_segment()
+        except OSError as error:
+            os.close(self._lock)
+            raise UnavailableError(f"journal {directory} cannot be written: {error.strerror}") from error
         except BaseException:
             os.close(self._lock)
             raise
@@ -80,20 +97,24 @@ class Journal:
             first = int(paths[-1].name.removesuffix(SUFFIX))
             if len(paths) > 1 and first != self.last_sequence + 1:
                 raise IntegrityError(f"journal {self._directory} has no entry {self.last_sequence + 1}: restore it")
-            entries, self.repaired = repair_tail(paths[-1], first - 1)
+            entries, self._size, self.repaired = repair_tail(paths[-1], first - 1)
             self.last_sequence = first - 1 + len(entries)
-            self._descriptor = os.open(paths[-1], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-            self._size = os.fstat(self._descriptor).st_size
+            self._take_over(os.open(paths[-1], os.O_WRONLY | os.O_CLOEXEC))
             if self._size == 0:
                 self._write_head(first)
         else:
             self._create_segment(1)
         self.durable_sequence = self.last_sequence
 
+    def _take_over(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        end = os.fstat(descriptor).st_size
+        self._reserve = Reserve(descriptor, end, self._reserve_bytes, self._segment_bytes)
+
     def _create_segment(self, first_sequence: int) -> None:
         path = self._directory / segment_name(first_sequence)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._size = 0
+        self._take_over(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         self._write_head(first_sequence)
         folder = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -102,10 +123,17 @@ class Journal:
             os.close(folder)
 
     def _write_head(self, first_sequence: int) -> None:
-        head = encode_head(first_sequence)
-        _write_all(self._descriptor, head)
+        self._write(encode_head(first_sequence))
+        self._reserve.fill(self._size, min(FIRST_BYTES, self._reserve_bytes))
         os.fsync(self._descriptor)
-        self._size = len(head)
+
+    def _write(self, content: bytes) -> None:
+        self._reserve.claim(self._size + len(content))
+        view, position = memoryview(content), self._size
+        while view:
+            written = os.pwrite(self._descriptor, view, position)
+            view, position = view[written:], position + written
+        self._size = position
 
     def append(self, kind: str, payload: bytes, time_ns: int, durable: bool = False) -> int:
         """Add an entry and return its sequence; with ``durable`` it is on disk when this returns.
@@ -163,8 +191,7 @@ class Journal:
     def _flush(self, synchronise: bool) -> None:
         if self._buffer:
             content = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
-            _write_all(self._descriptor, content)
-            self._size += len(content)
+            self._write(content)
             self._buffer.clear()
             self._buffered = 0
         if synchronise:
@@ -173,15 +200,19 @@ class Journal:
             os.fdatasync(self._descriptor)
             self.durable_sequence = self.last_sequence
         if self._size >= self._segment_bytes:
+            self._reserve.close(self._size)
             os.fsync(self._descriptor)
             os.close(self._descriptor)
             self.durable_sequence = self.last_sequence
             self._create_segment(self.last_sequence + 1)
             reach("journal.rotated")
+        if self._reserve.is_short(self._size):
+            self._wake.set()
 
     def _commit_groups(self) -> None:
         while not self._stop.is_set():
             self._wake.wait()
+            self._fill_reserve()
             self._stop.wait(self._interval)
             self._wake.clear()
             with self._mutex:
@@ -190,6 +221,12 @@ class Journal:
                         self._flush(synchronise=True)
                 except OSError as error:
                     self._failure = error
+
+    def _fill_reserve(self) -> None:
+        """Fill ahead without keeping a writer waiting; a segment that was closed meanwhile takes nothing."""
+        reserve, size = self._reserve, self._size
+        if not self._stop.is_set() and reserve.is_short(size):
+            reserve.fill(size)
 
     def close(self) -> None:
         """Synchronise, release the lock and stop. Closing twice does nothing."""
@@ -202,6 +239,7 @@ class Journal:
             if self._failure is None:
                 with self._mutex:
                     self._flush(synchronise=True)
+                    self._reserve.close(self._size)
         finally:
             os.close(self._descriptor)
             os.close(self._lock)
@@ -213,9 +251,3 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -22,6 +22,7 @@ from trading_session import (
 )
 
 from core.domain import BarKind
+from core.journal import written_bytes
 from trading.summary import SummaryCollector, read_state
 
 PROGRAM = Path(__file__).with_name("trader_process.py")
@@ -37,8 +38,7 @@ def start(folder: Path, url: str, kind: BarKind, database: str = "-") -> "subpro
 
 
 def journal_entries(folder: Path) -> int:
-    journal = folder / "session" / "journal"
-    return sum(path.stat().st_size for path in journal.glob("*.journal")) if journal.exists() else 0
+    return written_bytes(folder / "session" / "journal")
 
 
 @pytest.mark.parametrize(("kind", "seed"), [(BarKind.FIXING, 1), (BarKind.BAR, 3)])

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.journal import Journal, read_entries
+from core.errors import IntegrityError
+from core.journal import Journal, read_entries, read_segment
+from core.journal.entry import HEAD
 
 PAYLOADS = st.lists(st.tuples(st.binary(max_size=40), st.booleans()), min_size=1, max_size=8)
 
@@ -24,18 +27,24 @@ def test_garbage_after_the_synchronised_entries_is_cut(
         for payload, _ in payloads:
             journal.append("order", payload, 1, durable=True)
     path = next(folder.glob("*.journal"))
-    path.write_bytes(path.read_bytes() + data.draw(st.binary(min_size=1, max_size=80)))
+    garbage = data.draw(st.binary(min_size=1, max_size=80))
+    room = data.draw(st.sampled_from([0, 1, 4096]))
+    path.write_bytes(path.read_bytes() + garbage + bytes(room))
     with Journal(folder) as journal:
-        assert journal.repaired is not None
-        assert journal.repaired.bytes_cut == (folder / journal.repaired.kept_as).stat().st_size
+        if garbage.strip(b"\0"):
+            assert journal.repaired is not None
+            assert (folder / journal.repaired.kept_as).read_bytes() == garbage.rstrip(b"\0")
+        else:
+            assert journal.repaired is None  # zeros are room for entries, nothing torn
         assert journal.last_sequence == len(payloads)
     assert [entry.payload for entry in read_entries(folder)] == [payload for payload, _ in payloads]
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("room", [0, 700])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(payloads=PAYLOADS)
-def test_torn_at_every_byte(tmp_path: Path, payloads: list[tuple[bytes, bool]]) -> None:
-    """Cut a journal at each offset: the entries whole before the cut stand, later ones are gone, appending works."""
+def test_torn_at_every_byte(tmp_path: Path, room: int, payloads: list[tuple[bytes, bool]]) -> None:
+    """Cut a journal at each offset, the rest gone or zero: whole entries stand, later ones are gone, appending works."""
     origin = tmp_path / "origin"
     shutil.rmtree(origin, ignore_errors=True)
     ends: list[int] = []
@@ -44,13 +53,13 @@ def test_torn_at_every_byte(tmp_path: Path, payloads: list[tuple[bytes, bool]]) 
         for payload, durable in payloads:
             journal.append("order", payload, 1, durable=durable)
             journal.sync()
-            ends.append(path.stat().st_size)
+            ends.append(read_segment(path)[1])
     content = path.read_bytes()
     for cut in range(len(content) + 1):
         folder = tmp_path / "torn"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        (folder / path.name).write_bytes(content[:cut])
+        (folder / path.name).write_bytes(content[:cut] + bytes(room))
         whole = sum(end <= cut for end in ends)
         with Journal(folder, group_commit_seconds=60) as journal:
             assert journal.last_sequence == whole
@@ -59,12 +68,42 @@ def test_torn_at_every_byte(tmp_path: Path, payloads: list[tuple[bytes, bool]]) 
         assert [entry.payload for entry in kept] == [payload for payload, _ in payloads[:whole]] + [b"again"]
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), last=st.booleans())
+def test_a_flipped_bit_is_never_read_as_an_entry(tmp_path: Path, place: float, bit: int, last: bool) -> None:
+    """A flip before a synchronised entry is an error; in the last entry, or behind it, it is a torn end."""
+    folder = tmp_path / "journal"
+    shutil.rmtree(folder, ignore_errors=True)
+    with Journal(folder, group_commit_seconds=60) as journal:
+        path = next(folder.glob("*.journal"))
+        for number in range(6):
+            journal.append("order", b"payload %d" % number, number, durable=True)
+            if number == 4:
+                start = read_segment(path)[1]
+        end = read_segment(path)[1]
+    content = bytearray(path.read_bytes() + bytes(300))
+    low, high = (start, len(content)) if last else (HEAD.size, start)
+    position = low + int(place * (high - low))
+    content[position] ^= 1 << bit
+    path.write_bytes(content)
+    if not last:
+        with pytest.raises(IntegrityError, match="damaged"):
+            Journal(folder)
+        assert path.read_bytes() == bytes(content)
+        return
+    with Journal(folder) as journal:
+        assert journal.repaired is not None
+        assert journal.last_sequence == (6 if position >= end else 5)
+        journal.append("order", b"next", 9, durable=True)
+    assert [entry.payload for entry in read_entries(folder)][-1] == b"next"
+
+
 def test_pages_written_out_of_order_after_the_last_sync_are_cut(tmp_path: Path) -> None:
     """An unsynchronised entry lost and its successor kept: both go, for nobody waited for either."""
     with Journal(tmp_path, group_commit_seconds=60) as journal:
         journal.append("order", b"a", 1, durable=True)
         path = next(tmp_path.glob("*.journal"))
-        size = path.stat().st_size
+        size = read_segment(path)[1]
         journal.append("tick", b"b" * 20, 2)
         journal.append("tick", b"c" * 20, 3)
     content = bytearray(path.read_bytes())
