@@ -1,0 +1,86 @@
+"""A warm worker: everything is imported once, no thread runs, and every seed's processes are forked from it.
+
+Reads seeds from stdin, one a line; writes one JSON result a line. Started by ``tidegate drill``.
+"""
+
+import gc
+import json
+import os
+import shutil
+import sys
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from tidegate.drill.plan import make_plan
+from tidegate.drill.session import SeedResult, SeedSession, Surroundings
+
+
+class WorkerOrder(msgspec.Struct, frozen=True):
+    """What a worker is told on its command line."""
+
+    folder: str
+    state_path: str
+    template: str
+    postgres: str
+    points: tuple[str, ...]
+    steps: int
+    keep: str  # folder for failing seeds
+
+
+def warm_up(state_path: Path) -> None:
+    """Import what broker and trader need and load the compiled kernel, without starting a thread."""
+    import numpy as np
+
+    import tidegate.drill.trader  # noqa: F401
+    import trading.practice.server  # noqa: F401
+    from core.domain import INPUT_COLUMNS
+    from features.live import LiveFeatures
+    from features.sets import feature_set
+    from tidegate.drill.market import INSTRUMENTS
+
+    live = LiveFeatures.restore(state_path, 2, feature_set("bars"), INSTRUMENTS)
+    live.update(live.time_ns + 1, np.full((len(INSTRUMENTS), len(INPUT_COLUMNS)), np.nan))
+    live.windows()
+    gc.collect()
+    gc.freeze()  # forked processes share these pages as long as nobody touches them
+
+
+def run_seed(order: WorkerOrder, seed: int) -> SeedResult:
+    """Run one seed in a folder of its own, which stays only where it failed."""
+    folder = Path(order.folder) / f"seed-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    plan = make_plan(seed, order.points, order.steps)
+    surroundings = Surroundings(Path(order.state_path), Path(order.template), order.postgres)
+    result = SeedSession(plan, folder, surroundings).run()
+    if result.problems:
+        (folder / "plan.json").write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
+        (folder / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+        kept = Path(order.keep) / folder.name
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.move(folder, kept)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def main() -> int:
+    """Answer seeds until stdin ends."""
+    order = msgspec.json.decode(sys.argv[1], type=WorkerOrder)
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever prints must not look like an answer
+    warm_up(Path(order.state_path))
+    for line in sys.stdin:
+        seed = int(line)
+        try:
+            text = msgspec.json.encode(run_seed(order, seed)).decode()
+        except Exception:  # a mistake in the drill itself: this seed failed, the others go on
+            text = json.dumps({"seed": seed, "crashed": traceback.format_exc()})
+        answers.write(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
