@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from tidegate.commands import batch, demonstration, measuring, release, services, trading
+from tidegate.commands import batch, control, demonstration, measuring, release, services, trading
 
 REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     demonstration.register,
@@ -13,4 +13,5 @@ REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     release.register,
     trading.register,
     measuring.register,
+    control.register,
 )

@@ -1,5 +1,6 @@
 """Lift a restriction by hand: only a person does it, with a reason, while the trader is stopped."""
 
+import getpass
 from pathlib import Path
 
 from core.clock import Clock
@@ -13,6 +14,9 @@ from trading.summary import SummaryCollector, read_state
 def lift_restriction(journal_directory: Path, reason: str, clock: Clock) -> RiskState:
     """Set a session's risk state back to ACTIVE and return what it was; the journal keeps who asked and why.
 
+    It lifts what the trader set itself (drawdown, reconciliation, a broker that forbids). The kill switch is a switch
+    of its own: ``tidegate kill-switch off``.
+
     Raises:
         UsageError: no reason was given.
         RefusedError: the trader is running, there is no such session, or nothing is restricted.
@@ -25,6 +29,9 @@ def lift_restriction(journal_directory: Path, reason: str, clock: Clock) -> Risk
             raise RefusedError(f"no session in {journal_directory}: name the folder of an existing one")
         if state.risk_state is RiskState.ACTIVE:
             raise RefusedError("the session is not restricted: nothing to lift")
-        record = records.RiskStateChanged(RiskState.ACTIVE, clock.time_ns(), "LIFTED", reason, by_hand=True)
+        if state.kill_switch is not None and state.kill_switch.on:
+            raise RefusedError("the kill switch is on: `tidegate kill-switch off --reason …` first")
+        words = f"{getpass.getuser()}: {reason}"
+        record = records.RiskStateChanged(RiskState.ACTIVE, clock.time_ns(), "LIFTED", words, by_hand=True)
         journal.append(records.kind_of(record), records.encode(record), clock.time_ns(), durable=True)
         return state.risk_state
