@@ -138,6 +138,8 @@ class SessionState:
                 self.plans[record.plan.plan_id] = record.plan
             case records.PlanEnded():
                 self.plans.pop(record.plan_id, None)
+                if self.step is not None:
+                    self.step.blocked.add(record.plan_id)  # finishing an interrupted step must not begin it again
             case records.FeaturesSaved():
                 self.features_saved = record
             case records.Degraded():
