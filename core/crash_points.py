@@ -42,6 +42,7 @@ CRASH_POINTS: dict[str, str] = {
     "ledger.before_commit": "a batch of rows is in an open transaction",
     "ledger.committed": "a batch of rows and its watermark are committed",
     "features.saved": "a snapshot of the features is on disk, no record names it",
+    "features.replaced": "a snapshot's record is written and older snapshots are gone",
 }
 
 

@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 from core.crash_points import reach
 from core.domain import INPUT_COLUMNS
 from core.errors import BadInputError, IntegrityError
+from core.files import write_bytes
 from features.live import LiveFeatures
 from features.publish import FeaturePublisher
 from features.sets import feature_set
 from trading import records
 from trading.config import TraderConfig
 from trading.desk import Desk
+
+START = "features-start.npz"  # beside the snapshots
 
 
 class FeatureWindow:
@@ -40,7 +43,8 @@ class FeatureWindow:
             )
         self._publisher = publisher
         self._directory = config.session_directory
-        path = self._directory / snapshot.file if snapshot is not None else config.state_path
+        self._drop_unnamed(snapshot)
+        path = self._directory / snapshot.file if snapshot is not None else self._start(config.state_path)
         self._live = LiveFeatures.restore(path, config.lookback, chosen, config.instruments)
         # The first call loads the compiled kernel, which takes half a second: on a copy, before the first step.
         rehearsal = LiveFeatures.restore(path, config.lookback, chosen, config.instruments)
@@ -56,6 +60,14 @@ class FeatureWindow:
         self._times: list[int] = []
         self._kept: list[NDArray[np.float64]] = []
         self._since_snapshot = 0
+
+    def _start(self, path: Path) -> Path:
+        """Return the state the session begins with: a copy of its own, which a restart and a replay find unchanged."""
+        kept = self._directory / START
+        if not kept.exists() and path.exists():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            write_bytes(kept, path.read_bytes())
+        return kept if kept.exists() else path
 
     @property
     def newest_ns(self) -> int:
@@ -98,12 +110,23 @@ class FeatureWindow:
         self._write_rows(self._directory / f"rows-{time_ns}.npz")
         reach("features.saved")
         desk.commit(records.FeaturesSaved(time_ns, name))
+        desk.flush()  # what the record replaces may go only when the record is on disk
         self._times.clear()
         self._kept.clear()
         self._since_snapshot = 0
         for old in self._directory.glob("features-*.npz"):
-            if old.name != name:
+            if old.name not in (name, START):
                 old.unlink()
+        reach("features.replaced")
+
+    def _drop_unnamed(self, snapshot: records.FeaturesSaved | None) -> None:
+        """Remove files of a snapshot that was being made when the process died: no record names them."""
+        newest = snapshot.time_ns if snapshot is not None else -1
+        for pattern in ("features-*.npz", "rows-*.npz"):
+            for path in self._directory.glob(pattern):
+                stamp = path.stem.partition("-")[2]
+                if stamp.isdigit() and int(stamp) > newest:
+                    path.unlink()
 
     def save_parity(self, path: Path) -> None:
         """Write every live feature row of the session for the comparison with the batch driver.

@@ -68,6 +68,7 @@ PLACES: dict[str, Place] = {
     "ledger.before_commit": Place(3),
     "ledger.committed": Place(3),
     "features.saved": Place(1),
+    "features.replaced": Place(1),
 }
 _DEFAULT = Place(3)
 SMALL_SEGMENT_BYTES = 16 * 1024

@@ -23,8 +23,9 @@ def tear_tail(journal: Path, keep_through: int, chance: random.Random) -> int:
     entries, offset, size = read_segment(path)
     kept = max([keep_through, *(entry.sequence for entry in entries if entry.durable)])
     if chance.random() < 0.5 or offset != size:
-        with path.open("ab") as stream:  # the head of an entry whose body never reached the disk
-            stream.write(os.urandom(chance.randint(1, 40)))
+        with path.open("rb+") as stream:  # the head of an entry whose body never reached the disk
+            stream.seek(size)
+            stream.write(bytes([1 + chance.randrange(255) for _ in range(chance.randint(1, 40))]))
         return 1
     first = int(path.name.removesuffix(SUFFIX))
     if len(entries) + first - 1 <= kept or not entries:
@@ -33,7 +34,13 @@ def tear_tail(journal: Path, keep_through: int, chance: random.Random) -> int:
     earliest = offsets[kept - first + 1] if kept >= first else HEAD.size
     if earliest >= size:
         return 0
-    os.truncate(path, chance.randint(earliest, size - 1))
+    cut = chance.randint(earliest, size - 1)
+    if chance.random() < 0.5:
+        os.truncate(path, cut)
+        return 1
+    with path.open("rb+") as stream:  # room was kept ahead, and nothing reached it
+        stream.seek(cut)
+        stream.write(bytes(size - cut))
     return 1
 
 

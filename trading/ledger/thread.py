@@ -18,6 +18,7 @@ from trading.ledger.projector import Projector
 _log = get_logger("trading")
 POLL_SECONDS = 0.1
 RETRY_SECONDS = 1.0
+CONNECT_SECONDS = 2  # a database that hangs holds up a restart for this long, and trading goes on without it
 
 
 class LedgerThread:
@@ -45,7 +46,7 @@ class LedgerThread:
         changed: Callable[[bool, str], None],
         lease_lost: Callable[[], None],
     ) -> None:
-        self._engine = create_engine(url)
+        self._engine = create_engine(url, connect_timeout_seconds=CONNECT_SECONDS)
         self._journal = journal
         self._directory = directory
         self._session_id = session_id
