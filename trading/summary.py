@@ -11,7 +11,7 @@ from core.errors import BadInputError
 from core.journal import read_entries
 from trading import records
 from trading.oms.positions import Closing
-from trading.reconcile import ReconciliationResult
+from trading.reconciliation.compare import ReconciliationResult
 from trading.risk.exposure import conversion_rates
 from trading.state import SessionState
 

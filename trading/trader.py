@@ -29,7 +29,8 @@ from trading.latency import LatencyRecorder
 from trading.ledger.thread import LedgerThread
 from trading.loop import TradingLoop
 from trading.metrics import TraderMetrics
-from trading.reconcile import ReconciliationResult, reconcile
+from trading.reconciliation.compare import ReconciliationResult
+from trading.reconciliation.start import reconcile
 from trading.state import SessionState
 from trading.status import StatusServer
 from trading.step_runner import StepRunner
@@ -266,7 +267,7 @@ class _Trader:
             repaired = self.journal.repaired
             _log.warning("journal had a torn end", bytes_cut=repaired.bytes_cut, kept_as=repaired.kept_as)
         if resuming:
-            result = await reconcile(self.broker, desk, self.clock)
+            result = await reconcile(self.broker, desk, self.clock, "start")
             reach("recovery.reconciled")
             _log.info("session recovered", reconciled=result.reconciled, steps=desk.state.steps)
 
@@ -310,7 +311,7 @@ class _Trader:
 
     async def _final_reconciliation(self, desk: Desk) -> ReconciliationResult | None:
         try:
-            return await reconcile(self.broker, desk, self.clock)
+            return await reconcile(self.broker, desk, self.clock, "end")
         except TidegateError as error:
             _log.error("no final reconciliation", words=error.message)
             return None

@@ -14,7 +14,7 @@ from trading.control.sessions import acknowledgement_path
 from trading.desk import Desk
 from trading.latency import LatencyRecorder
 from trading.metrics import TraderMetrics
-from trading.reconcile import reconcile
+from trading.reconciliation.start import reconcile
 from trading.risk.parameters import RiskParameters
 from trading.summary import SummaryCollector, read_state
 
@@ -92,7 +92,7 @@ async def settle(
         await kill_switch.engage(setting)
         for _ in range(ATTEMPTS):
             try:
-                result = await reconcile(broker, desk, clock)
+                result = await reconcile(broker, desk, clock, "start")
                 trouble = "; ".join(result.differences)
             except TidegateError as error:
                 result, trouble = None, error.message

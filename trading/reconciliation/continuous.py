@@ -1,0 +1,267 @@
+"""The comparison that never ends: orders in flight, open orders, positions and account, each at its interval.
+
+A look is a few questions to the broker, one at a time, beside the loop; what it found is compared between two events
+of the feed. It counts only where no transaction came between its first and its last question and all of them have
+reached our state. A difference then needs a second look that sees the same before it counts: a reply or an event may
+still be on its way, and a broker's answers need not all come from one moment.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+
+from core.clock import NANOSECONDS, Clock
+from core.domain import AccountState, BrokerEvent, OpenOrder, OrderState, Position
+from core.errors import TidegateError, UnavailableError
+from core.logging import get_logger
+from trading import records
+from trading.brokers.interface import Broker
+from trading.degradation import Degradation
+from trading.desk import Desk
+from trading.reconciliation.compare import (
+    Finding,
+    compare_balance,
+    compare_orders,
+    compare_positions,
+    confirmed,
+)
+from trading.reconciliation.parameters import ReconciliationParameters
+from trading.reconciliation.settle import settle
+
+_log = get_logger("trading")
+_IN_FLIGHT = (OrderState.PENDING_NEW, OrderState.UNKNOWN, OrderState.PENDING_CANCEL)
+_ORDER_KINDS = frozenset({"order", "naked"})
+_POSITION_KINDS = frozenset({"position", "price", "balance"})
+_MOVING = 5  # looks at an account that moves, before the next interval is waited for
+UNANSWERED = "orders"  # the degradation that stops new risk while an order in flight stays unanswered
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What the broker said between two statements of the same last transaction."""
+
+    scope: str
+    account: AccountState
+    orders: list[OpenOrder]
+    positions: dict[str, Position] | None  # None: not asked for
+    events: list[BrokerEvent]  # what our state had not seen when the look began
+    steady: bool  # no transaction came while it was taken
+
+
+class Reconciler:
+    """Looks at the account again and again.
+
+    Args:
+        parameters: intervals and numbers of tries.
+        broker: of the account.
+        desk: of the session.
+        clock: of the session.
+        degradation: told when the broker does not answer, or an order in flight stays unanswered.
+        live: whether looks run beside the loop; in lockstep and replay they run inside it, after so many steps.
+    """
+
+    def __init__(
+        self,
+        parameters: ReconciliationParameters,
+        broker: Broker,
+        desk: Desk,
+        clock: Clock,
+        degradation: Degradation,
+        live: bool,
+    ) -> None:
+        self._parameters = parameters
+        self._broker = broker
+        self._desk = desk
+        self._clock = clock
+        self._degradation = degradation
+        self._live = live
+        now = clock.time_ns()
+        self._in_flight_due = 0
+        self._orders_due = now + _ns(parameters.open_orders_seconds)
+        self._positions_due = now + _ns(parameters.positions_seconds)
+        self._steps_due = desk.state.steps + parameters.lockstep_steps
+        self._flying: dict[str, int] = {}  # orders in flight, and since when they were seen so
+        self._tries: dict[str, int] = {}  # questions in vain, by order
+        self._look: asyncio.Task[Look] | None = None
+        self._look_began = 0.0
+        self._suspected: dict[str, tuple[list[Finding], int]] = {}  # what one look saw, and when, by scope
+        self._moving = 0
+        self._said: set[tuple[str, str, str, str]] = set()  # standing differences, each written once
+        self.finished: dict[str, int] = {}  # when each scope was last compared to the end
+
+    async def run_due(self) -> None:
+        """Do what is due, if anything is; cheap, for after every event of the feed."""
+        now = self._clock.time_ns()
+        if now >= self._in_flight_due:
+            await self._ask_in_flight(now)
+        if self._look is not None:
+            await self._take_look()
+        elif self._live:
+            if now >= self._positions_due:
+                self._begin("positions")
+            elif now >= self._orders_due:
+                self._begin("open_orders")
+        elif self._desk.state.steps >= self._steps_due and self._step_is_done():
+            self._steps_due = self._desk.state.steps + self._parameters.lockstep_steps
+            await self._in_lockstep()
+
+    async def close(self) -> None:
+        """Give up a look that is under way."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.gather(self._look, return_exceptions=True)
+            self._look = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return when each scope was last compared (UTC ns) and what is open."""
+        return {
+            "last": dict(sorted(self.finished.items())),
+            "unanswered": dict(sorted(self._tries.items())),
+            "suspected": [f"{found.kind} {found.subject}" for seen, _ in self._suspected.values() for found in seen],
+        }
+
+    # -- orders in flight ----------------------------------------------------------------------------------------
+
+    async def _ask_in_flight(self, now: int) -> None:
+        """Ask about what has been in flight for too long. Inside the loop: nothing may be sent meanwhile."""
+        self._in_flight_due = now + _ns(self._parameters.in_flight_seconds)
+        flying = {order.key: now for order in self._desk.state.book.open() if order.state in _IN_FLIGHT}
+        self._flying = {key: self._flying.get(key, now) for key in flying}
+        oldest = now - _ns(self._parameters.in_flight_age_seconds)
+        asked = [key for key, since in self._flying.items() if since <= oldest]
+        if not asked:
+            if self._tries and not flying:  # settled on another way
+                self._tries = {}
+                self._degradation.end(UNANSWERED)
+            return
+        await self._desk.resolve_uncertain()
+        left = {order.key for order in self._desk.state.book.open() if order.state in _IN_FLIGHT}
+        self._tries = {key: self._tries.get(key, 0) + 1 for key in asked if key in left}
+        now = self._clock.time_ns()
+        if not self._tries:
+            self._degradation.end(UNANSWERED)
+            self._desk.commit(records.Reconciled(now, "in_flight", 0))
+            self.finished["in_flight"] = now
+            return
+        worst = max(self._tries, key=lambda key: (self._tries[key], key))
+        if self._tries[worst] >= self._parameters.in_flight_tries:
+            words = f"order {worst} is unanswered after {self._parameters.in_flight_tries} questions"
+            self._degradation.begin(UNANSWERED, words)
+
+    # -- open orders, positions, account -------------------------------------------------------------------------
+
+    def _begin(self, scope: str) -> None:
+        self._look_began = time.monotonic()
+        self._look = asyncio.create_task(self._ask(scope))
+
+    async def _ask(self, scope: str) -> Look:
+        """Ask one thing after the other. Touches nothing of the session."""
+        known = self._desk.state.newest_transaction
+        since = self._desk.state.caught_up
+        account = await self._broker.account()
+        orders = await self._broker.open_orders()
+        positions = await self._broker.positions() if scope == "positions" else None
+        after = await self._broker.account()
+        events: list[BrokerEvent] = []
+        if after.last_transaction_id > known:
+            events = await self._broker.transactions_since(since)
+        steady = account.last_transaction_id == after.last_transaction_id
+        return Look(scope, after, orders, positions, events, steady)
+
+    async def _take_look(self) -> None:
+        look = self._look
+        assert look is not None
+        if not look.done():
+            if time.monotonic() - self._look_began > self._parameters.requests_timeout_seconds:
+                await self.close()
+                self._failed(UnavailableError("the broker does not answer the reconciliation"))
+            return
+        self._look = None
+        try:
+            found = look.result()
+        except TidegateError as error:
+            self._failed(error)
+            return
+        self._degradation.end("broker")
+        again = self._compare(found)
+        if again:
+            self._begin(found.scope)
+
+    async def _in_lockstep(self) -> None:
+        try:
+            while self._compare(await self._ask("positions")):
+                pass
+            self._degradation.end("broker")
+        except TidegateError as error:
+            self._failed(error)
+
+    def _compare(self, look: Look) -> bool:
+        """Compare a look with our state; return whether to look again at once."""
+        for event in sorted(look.events, key=lambda event: event.transaction_id):
+            self._desk.take(event, "catch_up")
+        if look.events:
+            self._desk.commit(records.CaughtUp(max(event.transaction_id for event in look.events)))
+        state, now = self._desk.state, self._clock.time_ns()
+        if not look.steady or state.newest_transaction != look.account.last_transaction_id or look.events:
+            self._moving += 1
+            if self._moving < _MOVING:
+                return True
+            self._moving = 0
+            self._schedule(now)
+            return False
+        self._moving = 0
+        findings = compare_orders(state, look.orders)
+        if look.positions is not None:
+            self._desk.commit(records.AccountSeen(look.account))
+            findings += compare_positions(state, look.positions)[1]
+            findings += compare_balance(state, look.account)
+        return self._judge(look.scope, findings, now)
+
+    def _judge(self, scope: str, findings: list[Finding], now: int) -> bool:
+        """Count what was seen twice; return whether to look again at once."""
+        standing = {found.identity for found in findings}
+        kinds = _ORDER_KINDS if scope == "open_orders" else _ORDER_KINDS | _POSITION_KINDS
+        self._said -= {identity for identity in self._said - standing if identity[0] in kinds}
+        news = [found for found in findings if found.identity not in self._said]
+        before, seen_ns = self._suspected.pop(scope, ([], now))
+        counted = confirmed(news, before)
+        left = [found for found in news if found not in counted]
+        if counted or not news:
+            words = f"seen twice, {(now - seen_ns) / NANOSECONDS:.1f} s apart" if counted else ""
+            settle(self._desk, counted, now, scope, words)
+            self._said |= {found.identity for found in counted}
+            self.finished[scope] = now
+        self._schedule(now)
+        if left:
+            self._suspected[scope] = (left, now)
+            if not self._live:
+                return True
+            self._postpone(scope, now)
+        return False
+
+    def _postpone(self, scope: str, now: int) -> None:
+        """Look a second time soon."""
+        due = now + _ns(self._parameters.confirm_seconds)
+        if scope == "positions":
+            self._positions_due = due
+        else:
+            self._orders_due = due
+
+    def _schedule(self, now: int) -> None:
+        """Look again after the interval. A look at the positions has seen the open orders too."""
+        if now >= self._positions_due:
+            self._positions_due = now + _ns(self._parameters.positions_seconds)
+        self._orders_due = now + _ns(self._parameters.open_orders_seconds)
+
+    def _failed(self, error: TidegateError) -> None:
+        self._degradation.begin("broker", error.message)
+        self._schedule(self._clock.time_ns())
+
+    def _step_is_done(self) -> bool:
+        step = self._desk.state.step
+        return step is None or step.done
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * NANOSECONDS)
