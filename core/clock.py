@@ -7,6 +7,7 @@ broker only (law 2).
 import asyncio
 import heapq
 import itertools
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -34,6 +35,38 @@ class LiveClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class SteadyClock:
+    """The machine's clock, standing still while the event loop runs without a pause.
+
+    Everything decided in one go happens at one time, the time in the journal, and so can be decided again. The time is
+    read anew after each wait. Other threads get the machine's time.
+    """
+
+    def __init__(self, inner: Clock | None = None) -> None:
+        self._inner = inner or LiveClock()
+        self._now = 0  # 0: to be read
+        self._thread = 0  # whose time stands still
+
+    def time_ns(self) -> int:
+        if self._now and self._thread == threading.get_ident():
+            return self._now
+        now = self._inner.time_ns()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return now
+        if not self._now:
+            self._now, self._thread = now, threading.get_ident()
+            loop.call_soon(self._forget)
+        return now
+
+    def _forget(self) -> None:
+        self._now = 0
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
 
 
 class SimulatedClock:

@@ -7,9 +7,11 @@ import msgspec
 
 from core.digest import digest_value
 from core.domain import BarKind
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, IntegrityError
 from trading.risk.limits import RiskParameters
 from trading.strategy.sizing import SizingParameters
+
+_PLACES = frozenset({"session_directory", "state_path", "status_port"})
 
 
 class CostParameters(msgspec.Struct, frozen=True):
@@ -81,9 +83,25 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
         self.sizing.check()
         self.risk.check()
 
-    def digest(self) -> str:
-        """Return a digest of everything that decides what the session does (not where its files lie)."""
+    def content(self) -> bytes:
+        """Return everything that decides what the session does (not where its files lie) as JSON."""
         values: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
-        for place in ("session_directory", "state_path", "status_port"):
-            del values[place]
-        return digest_value(values)
+        return msgspec.json.encode({name: value for name, value in values.items() if name not in _PLACES})
+
+    @classmethod
+    def from_content(cls, content: bytes, session_directory: Path, state_path: Path) -> "TraderConfig":
+        """Read what ``content`` wrote, with files at other places and no status server.
+
+        Raises:
+            IntegrityError: it is no configuration of a session.
+        """
+        try:
+            values: dict[str, Any] = msgspec.json.decode(content)
+            places = {"session_directory": str(session_directory), "state_path": str(state_path), "status_port": None}
+            return msgspec.convert(values | places, cls, dec_hook=lambda _, value: Path(value))
+        except (msgspec.MsgspecError, TypeError) as error:
+            raise IntegrityError(f"the journal's session configuration cannot be read: {error}") from None
+
+    def digest(self) -> str:
+        """Return a digest of ``content``."""
+        return digest_value(msgspec.json.decode(self.content()))

@@ -13,6 +13,7 @@ from core.domain import (
     AccountState,
     BrokerEvent,
     Heartbeat,
+    Instrument,
     OrderRequest,
     OrderState,
     Position,
@@ -31,7 +32,10 @@ class Record(msgspec.Struct, frozen=True, tag_field="record"):
 
 
 class SessionOpened(Record, frozen=True, tag="session_opened"):
-    """The trader started or started again."""
+    """The trader started or started again.
+
+    ``config`` (JSON, without the places of files) and ``specifications`` are all a replay needs to know of the session.
+    """
 
     session_id: str
     config_digest: str
@@ -44,6 +48,8 @@ class SessionOpened(Record, frozen=True, tag="session_opened"):
     resumed: bool
     simulated: bool
     fencing_token: int = 0
+    config: bytes = b""
+    specifications: tuple[Instrument, ...] = ()
 
 
 class SessionClosed(Record, frozen=True, tag="session_closed"):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.clock import Clock, to_rfc3339
+from core.clock import Clock, LiveClock, SteadyClock, to_rfc3339
 from core.crash_points import reach
 from core.digest import digest_value
 from core.domain import BarKind, Heartbeat, Instrument, Predictor, Quote
@@ -117,7 +117,8 @@ class _Trader:
         self.broker = broker
         self.predictor = predictor
         self.strategy_maker = strategy_maker
-        self.clock = clock
+        # One time for what is decided in one go: a replay reads it from the journal.
+        self.clock = SteadyClock(clock) if isinstance(clock, LiveClock) else clock
         self.feed = feed
         self.journal = journal
         self.journal_directory = journal_directory
@@ -260,6 +261,8 @@ class _Trader:
                 resumed=resuming,
                 simulated=self.config.simulated,
                 fencing_token=token,
+                config=self.config.content(),
+                specifications=tuple(desk.instruments[name] for name in sorted(desk.instruments)),
             )
         )
         reach("session.opened")
