@@ -28,7 +28,10 @@ class PlanOutcome(StrEnum):
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """By ``time_ns`` that many units (signed, counted from the plan's start) should have been executed."""
+    """From ``time_ns`` on that many units (signed, counted from the plan's start) may be executed.
+
+    A slice lasts until the next one, the last until the plan's end; what is missing of it goes out as one child.
+    """
 
     time_ns: int
     cumulative_units: Decimal
@@ -48,6 +51,8 @@ class ExecutionPlan(msgspec.Struct, frozen=True):
     slices: tuple[Slice, ...]
     price_limit: Decimal | None = None  # worst quoted price at which a child may go out
     maximum_participation: float | None = None  # share of the market's ticks or volume since the last child
+    arrival_mid: Decimal | None = None  # middle price when the plan was made: what its executions are measured against
+    expected_cost_pips: float | None = None  # per unit against the arrival middle, as the schedule's model has it
 
     @property
     def plan_id(self) -> str:
