@@ -124,7 +124,10 @@ class ExecutionParameters(msgspec.Struct, frozen=True):
             raise BadInputError(f"execution parameter maximum_participation must be between 0 and 1, {words}")
         if self.time_in_force not in (TimeInForce.FOK, TimeInForce.IOC):
             raise BadInputError(f"execution parameter time_in_force must be FOK or IOC, not {self.time_in_force.value}")
-        if self.algorithm is Algorithm.IMPLEMENTATION_SHORTFALL and not self.temporary_impact_pips > 0:
+        interval_minutes = self.duration_seconds / self.slices / 60.0
+        enough = self.temporary_impact_pips > 0.5 * self.permanent_impact_pips * interval_minutes
+        if self.algorithm is Algorithm.IMPLEMENTATION_SHORTFALL and not enough:
             raise BadInputError(
-                "implementation_shortfall needs a temporary_impact_pips above 0: without it waiting is free"
+                f"implementation_shortfall needs a temporary_impact_pips above half the permanent impact of one slice, "
+                f"not {self.temporary_impact_pips}: use more slices, or correct the impact"
             )
