@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from tidegate.commands import batch, control, demonstration, measuring, release, services, trading
+from tidegate.commands import batch, control, demonstration, drill, measuring, release, services, trading
 
 REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     demonstration.register,
@@ -14,4 +14,5 @@ REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     trading.register,
     measuring.register,
     control.register,
+    drill.register,
 )

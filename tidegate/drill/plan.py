@@ -71,6 +71,7 @@ PLACES: dict[str, Place] = {
     "features.replaced": Place(1),
 }
 _DEFAULT = Place(3)
+_ELSEWHERE = ("cancel", "amend", "plan", "kill_switch")
 SMALL_SEGMENT_BYTES = 16 * 1024
 
 
@@ -96,6 +97,11 @@ class SeedPlan(msgspec.Struct, frozen=True, kw_only=True):
     keeps_broker_state: bool
     segment_bytes: int
     lives: tuple[LifePlan, ...]  # each ends in a kill; after them one undisturbed life ends the session
+
+
+def reachable_points(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the points a drilled session passes, in the order of ``names``."""
+    return tuple(name for name in names if name.partition(".")[0] not in _ELSEWHERE)
 
 
 def make_plan(seed: int, points: tuple[str, ...] = tuple(CRASH_POINTS), steps: int = STEPS) -> SeedPlan:

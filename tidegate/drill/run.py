@@ -1,0 +1,203 @@
+"""Run many seeds on warm workers, and gather what came of them."""
+
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from core.crash_points import CRASH_POINTS
+from core.errors import TidegateError, UnavailableError
+from tidegate.drill.plan import STEPS, reachable_points
+from tidegate.drill.session import SeedResult
+from tidegate.drill.worker import WorkerOrder
+
+Progress = Callable[[SeedResult, int, int], None]
+
+
+class DrillResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Every seed's result, and what the drill ran on."""
+
+    seeds: tuple[SeedResult, ...]
+    seconds: float
+    workers: int
+    postgres: bool
+    points: tuple[str, ...]
+    keep: str
+
+    @property
+    def failures(self) -> list[SeedResult]:
+        """The seeds in which something was lost, doubled or wrong."""
+        return [seed for seed in self.seeds if seed.problems]
+
+
+class _Crashed(msgspec.Struct):
+    """What a worker says when the drill itself made a mistake."""
+
+    seed: int
+    crashed: str
+
+
+def run_kill_drill(
+    seeds: range,
+    workers: int,
+    keep: Path,
+    progress: Progress,
+    points: tuple[str, ...] | None = None,
+    steps: int = STEPS,
+    postgres: bool = True,
+) -> DrillResult:
+    """Run the seeds and return what came of them; a failing seed's folder is moved to ``keep``.
+
+    Args:
+        seeds: which ones.
+        workers: processes that each run one seed after the other.
+        keep: folder for what a failure left behind.
+        progress: called after each seed with its result, how many are done, and how many failed.
+        points: crash points to strike in rotation; None: every one that this build reaches.
+        steps: minutes of market a session has.
+        postgres: whether some seeds have their ledger on an embedded PostgreSQL.
+
+    Raises:
+        UnavailableError: a worker did not start or died.
+    """
+    began = time.monotonic()
+    chosen = points or reachable_points(tuple(CRASH_POINTS))
+    with tempfile.TemporaryDirectory(prefix="tidegate-drill-") as folder, ExitStack() as stack:
+        shared = Path(folder)
+        shared.chmod(0o755)  # the database server may run as another user
+        server = stack.enter_context(ledger_server(shared / "postgres")) if postgres else ""
+        order = WorkerOrder(
+            folder=folder,
+            state_path=str(shared / "state.npz"),
+            template=str(shared / "template.sqlite"),
+            postgres=server,
+            points=chosen,
+            steps=steps,
+            keep=str(keep.absolute()),
+        )
+        prepare(Path(order.state_path), Path(order.template))
+        results = list(_work(order, seeds, workers, progress))
+    return DrillResult(
+        seeds=tuple(sorted(results, key=lambda result: result.seed)),
+        seconds=time.monotonic() - began,
+        workers=workers,
+        postgres=bool(server),
+        points=chosen,
+        keep=str(keep),
+    )
+
+
+def prepare(state_path: Path, template: Path) -> None:
+    """Write what every seed begins from: the feature state and a migrated, empty ledger."""
+    from core.database import create_engine, migrate
+    from tidegate.drill.market import write_feature_state
+
+    write_feature_state(state_path)
+    engine = create_engine(f"sqlite:///{template}")
+    try:
+        migrate(engine)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def ledger_server(folder: Path) -> Iterator[str]:
+    """Run an embedded PostgreSQL with a migrated template; yield its connection string, empty where there is none."""
+    from core.database import create_engine, migrate
+    from core.embedded.postgres import EmbeddedPostgres
+    from core.errors import BadInputError
+    from tidegate.drill.databases import TEMPLATE
+
+    try:
+        server = EmbeddedPostgres(folder, database=TEMPLATE).start()
+    except BadInputError:  # the wheel is not installed: the result says that no seed ran on PostgreSQL
+        yield ""
+        return
+    with server:
+        engine = create_engine(server.url)
+        try:
+            migrate(engine)
+        finally:
+            engine.dispose()
+        yield f"host={server.socket_directory} user=postgres dbname=postgres"
+
+
+def _work(order: WorkerOrder, seeds: range, workers: int, progress: Progress) -> Iterator[SeedResult]:
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for seed in seeds:
+        todo.put(seed)
+    done: queue.SimpleQueue[SeedResult | TidegateError] = queue.SimpleQueue()
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=_drive, args=(order, todo, done, stop), daemon=True)
+        for _ in range(min(workers, len(seeds)))
+    ]
+    for thread in threads:
+        thread.start()
+    failed = 0
+    try:
+        for number in range(1, len(seeds) + 1):
+            result = done.get()
+            if isinstance(result, TidegateError):
+                raise result
+            failed += bool(result.problems)
+            progress(result, number, failed)
+            yield result
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+
+
+def _drive(
+    order: WorkerOrder,
+    todo: "queue.SimpleQueue[int]",
+    done: "queue.SimpleQueue[SeedResult | TidegateError]",
+    stop: threading.Event,
+) -> None:
+    """Keep one worker busy."""
+    command = [sys.executable, "-m", "tidegate.drill.worker", msgspec.json.encode(order).decode()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        while not stop.is_set():
+            try:
+                seed = todo.get_nowait()
+            except queue.Empty:
+                break
+            try:
+                process.stdin.write(f"{seed}\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+            except BrokenPipeError:
+                line = ""
+            if not line:
+                done.put(UnavailableError(f"a worker of the drill ended at seed {seed}: see above"))
+                break
+            done.put(_read(line))
+        process.stdin.close()
+
+
+def _read(line: str) -> SeedResult:
+    try:
+        return msgspec.json.decode(line, type=SeedResult)
+    except msgspec.ValidationError:
+        crashed = msgspec.json.decode(line, type=_Crashed)
+        return SeedResult(
+            seed=crashed.seed,
+            style="",
+            database="",
+            seconds=0.0,
+            lives=(),
+            orders=0,
+            fills=0,
+            broker_restarts=0,
+            tears=0,
+            problems=(f"the drill itself failed: {crashed.crashed}",),
+        )
