@@ -1,30 +1,54 @@
-"""Between a decision and the broker: risk, the durable journal, sending, and finding out what became of it."""
+"""Between a decision and the broker: risk, the durable journal, sending, and finding out what became of it.
 
+One rule for every request that can move money: it is durable in the journal before a byte leaves, it leaves once, and
+when its reply is lost the broker is asked what became of it (``resolve_uncertain``). Nothing is sent again by
+assumption, in this process or the next.
+"""
+
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from decimal import Decimal
+
+import msgspec
 
 from core.clock import Clock
 from core.crash_points import reach
-from core.domain import BrokerEvent, Instrument, OrderFilled, OrderRejected, OrderRequest, Quote
-from core.errors import BadInputError, ConfigurationError, OutcomeUnknownError, RefusedError, UnavailableError
+from core.domain import (
+    BrokerEvent,
+    Instrument,
+    OrderRejected,
+    OrderRequest,
+    OrderState,
+    PositionFill,
+    RejectReason,
+)
+from core.errors import (
+    BadInputError,
+    ConfigurationError,
+    OutcomeUnknownError,
+    RefusedError,
+    TidegateError,
+    UnavailableError,
+)
 from core.journal import Journal
 from core.logging import get_logger
 from trading import records
 from trading.brokers.interface import Broker
+from trading.intake import Intake
 from trading.latency import LatencyRecorder
 from trading.metrics import TraderMetrics
-from trading.risk.exposure import conversion_rates
-from trading.risk.limits import RiskParameters, RiskState, RiskView, check_order
+from trading.oms.identity import flattening_order_id
+from trading.oms.order import Order
+from trading.oms.validation import Refusal, amendment_refusal, refusal, rounded
+from trading.risk.limits import RiskParameters, RiskView, check_order
 from trading.state import SessionState
 
 _log = get_logger("trading")
 
-Observer = Callable[[records.AnyRecord, int], None]
 
-
-class Desk:
-    """Writes records, sends orders and applies what the broker says. Nothing else talks to the broker about orders."""
+class Desk(Intake):
+    """Sends orders, changes and closes them. Nothing else talks to the broker about orders."""
 
     def __init__(
         self,
@@ -38,54 +62,17 @@ class Desk:
         latency: LatencyRecorder,
         metrics: TraderMetrics,
     ) -> None:
-        self._broker = broker
-        self._journal = journal
-        self._clock = clock
+        super().__init__(broker, journal, clock, state, instruments, account_currency, latency, metrics)
         self._limits = limits
-        self._account_currency = account_currency
-        self._latency = latency
-        self._metrics = metrics
-        self.state = state
-        self.instruments = instruments
-        self.quotes: dict[str, Quote] = {}
-        self.observers: list[Observer] = []
+        self._awaited: set[str] = set()  # orders whose reply this process still waits for: asking would be too early
 
-    def commit(self, record: records.AnyRecord) -> None:
-        """Write a record, then let it change the state: in this order, here and nowhere else."""
-        now = self._clock.time_ns()
-        durable = isinstance(record, records.DURABLE)
-        self._journal.append(records.kind_of(record), records.encode(record), now, durable=durable)
-        self.state.apply(record)
-        for observer in self.observers:
-            observer(record, now)
-
-    def flush(self) -> None:
-        """Make what was written survive the death of this process, before the world moves on."""
-        self._journal.flush()
-
-    def rates(self) -> dict[str, float]:
-        """The account currency's worth of one unit of each currency, at the standing quotes."""
-        return conversion_rates(self.quotes, self._account_currency)
-
-    def unrealised(self, rates: Mapping[str, float]) -> float:
-        """Profit of the open positions if closed at the standing quotes, in account currency."""
-        total = 0.0
-        for name in self.state.positions.held():
-            quote = self.quotes.get(name)
-            if quote is not None:
-                counter = name.partition("_")[2]
-                total += self.state.positions.unrealised(name, quote.bid, quote.ask) * rates.get(counter, 0.0)
-        return total
-
-    def equity(self, rates: Mapping[str, float]) -> float:
-        """Balance and unrealised profit in account currency."""
-        return float(self.state.balance) + self.unrealised(rates)
+    # -- new orders ----------------------------------------------------------------------------------------------
 
     async def send(self, order: OrderRequest, rates: Mapping[str, float], equity: float, received: int) -> bool:
-        """Pass an order through risk, write it and submit it.
+        """Pass an order through validation and risk, write it and submit it.
 
         Args:
-            order: what the decision asks for.
+            order: what the decision asks for, of any type but those that belong to a trade.
             rates: conversion to the account currency.
             equity: at the decision.
             received: ``perf_counter_ns`` of the feed event that led to the decision.
@@ -94,133 +81,370 @@ class Desk:
             Whether it left the process.
         """
         started = time.perf_counter_ns()
-        refusal = self._check(order, rates, equity)
+        order = self._prepared(order)
+        refused = self._refusal(order) or self._check(order, rates, equity)
         checked = time.perf_counter_ns()
         self._measure("risk", checked - started)
-        now = self._clock.time_ns()
-        if refusal is not None:
-            reason, words = refusal
-            self.commit(
-                records.OrderBlocked(
-                    order.client_order_id, order.decision_id, order.instrument, order.units, now, reason, words
-                )
-            )
-            self._metrics.rejects.labels(reason.value).inc()
-            _log.warning("order blocked", order=order.client_order_id, reason=reason.value, words=words)
+        if refused is not None:
+            self._block(order, refused)
             return False
         reach("order.checked")
         quote = self.quotes.get(order.instrument)
         bid, ask = (quote.bid, quote.ask) if quote is not None else (0.0, 0.0)
-        self.commit(records.OrderSubmitted(order, now, bid, ask))
+        self.commit(records.OrderSubmitted(order, self._clock.time_ns(), bid, ask))
         reach("order.written")
         written = time.perf_counter_ns()
         self._measure("journal", written - checked)
         self._measure("risk_and_journal", written - started)
         if received:
             self._measure("tick_to_order", written - received)
-        await self._submit(order)
+        await self._submit(order.client_order_id, self._broker.submit(order))
         self._measure("broker", time.perf_counter_ns() - written)
         return True
 
-    async def _submit(self, order: OrderRequest) -> None:
+    def _prepared(self, order: OrderRequest) -> OrderRequest:
+        """Round prices, and say outright how a hedging account is to fill: our decisions are about net positions."""
+        instrument = self.instruments.get(order.instrument)
+        if instrument is not None:
+            order = rounded(order, instrument)
+        if self.state.hedging and order.position_fill is PositionFill.DEFAULT and not order.reduce_only:
+            order = msgspec.structs.replace(order, position_fill=PositionFill.REDUCE_FIRST)
+        return order
+
+    def _refusal(self, order: OrderRequest) -> Refusal | None:
+        instrument = self.instruments.get(order.instrument)
+        if instrument is None:
+            return RejectReason.UNKNOWN_INSTRUMENT, f"the broker has no {order.instrument}"
+        return refusal(order, instrument, self.quotes.get(order.instrument), self._clock.time_ns())
+
+    def _block(self, order: OrderRequest, refused: Refusal) -> None:
+        reason, words = refused
+        self.commit(
+            records.OrderBlocked(
+                order.client_order_id,
+                order.decision_id,
+                order.instrument,
+                order.units,
+                self._clock.time_ns(),
+                reason,
+                words,
+            )
+        )
+        self._metrics.rejects.labels(reason.value).inc()
+        _log.warning("order blocked", order=order.client_order_id, reason=reason.value, words=words)
+
+    async def _submit(self, key: str, request: Awaitable[list[BrokerEvent]]) -> None:
+        """Await the reply to a new order, which is written already."""
         self._metrics.orders.inc()
         try:
-            events = await self._broker.submit(order)
-        except (UnavailableError, BadInputError) as error:
-            self._not_sent(order.client_order_id, error.message)
-            return
-        except (ConfigurationError, RefusedError) as error:
-            self._not_sent(order.client_order_id, error.message)
-            self.halt("BROKER_FORBIDDEN", error.message)
+            events = await self._asked(request, key)
+        except _NotSentError as error:
+            self._not_sent(key, error.message)
             return
         except OutcomeUnknownError as error:
-            words = error.message
-            self.commit(records.OrderUnresolved(order.client_order_id, self._clock.time_ns(), words))
-            reach("order.unknown")
-            _log.warning("order outcome unknown: asking the broker", order=order.client_order_id, words=words)
-            await self.resolve_uncertain()
+            await self._reply_lost(key, error.message)
             return
         reach("order.replied")
-        await self.take_reply(events)
+        await self._apply_reply(key, events)
         reach("order.applied")
 
-    def _not_sent(self, client_order_id: str, words: str) -> None:
-        self.commit(records.OrderNotSent(client_order_id, self._clock.time_ns(), words))
-        _log.warning("order not sent", order=client_order_id, words=words)
+    # -- changing and closing ------------------------------------------------------------------------------------
 
-    def halt(self, reason: str, words: str, state: RiskState = RiskState.HALTED) -> None:
-        """Do less from now on; only a person lifts it."""
-        if self.state.risk_state is not RiskState.HALTED and self.state.risk_state is not state:
-            self.commit(records.RiskStateChanged(state, self._clock.time_ns(), reason, words))
-            _log.error("risk state changed", state=state.value, reason=reason, words=words)
+    async def cancel(self, client_order_id: str, reason: str) -> bool:
+        """Cancel an open order, one of ours or a stop or target of a trade, by its id.
 
-    async def take_reply(self, events: list[BrokerEvent]) -> None:
-        """Apply the events of a reply. Where an earlier transaction is missing, fetch it first: order matters."""
-        numbers = [event.transaction_id for event in events if event.transaction_id]
-        if numbers and min(numbers) > self.state.newest_transaction + 1:
-            await self.catch_up()
-        for event in sorted(events, key=lambda event: event.transaction_id):
-            self.take(event, "reply")
+        Returns:
+            Whether it is cancelled now. Otherwise it stands, was filled, or (its state says so) nobody knows yet.
+        """
+        order = await self._settled(client_order_id)
+        if order is None or not order.working:
+            return order is not None and order.state is OrderState.CANCELLED
+        self.commit(records.CancelRequested(client_order_id, self._clock.time_ns(), reason))
+        reach("cancel.written")
+        try:
+            events = await self._asked(self._broker.cancel(client_order_id), client_order_id)
+        except _NotSentError as error:
+            self._failed(order, "cancel", error.message)
+            return False
+        except OutcomeUnknownError as error:
+            _log.warning("cancel outcome unknown: asking the broker", order=client_order_id, words=error.message)
+            await self.resolve_uncertain()
+            return order.state is OrderState.CANCELLED
+        reach("cancel.replied")
+        await self._apply_reply(client_order_id, events)
+        await self._explain(order, "cancel", events)
+        return order.state is OrderState.CANCELLED
 
-    def take(self, event: BrokerEvent, source: str) -> None:
-        """Apply one event of the broker unless it was seen before, by whichever way."""
-        if not self.state.is_new(event.transaction_id):
-            return
-        violations = len(self.state.violations)
-        self.commit(records.BrokerSaid(event, source))
-        reach("event.written")
-        if len(self.state.violations) > violations:
-            self.halt("ILLEGAL_TRANSITION", self.state.violations[-1])
-        if isinstance(event, OrderFilled):
-            self._metrics.fills.inc()
-            instrument = event.fill.instrument
-            self._metrics.position.labels(instrument).set(float(self.state.positions.units(instrument)))
-        elif isinstance(event, OrderRejected):
-            self._metrics.rejects.labels(event.reject_reason.value).inc()
+    async def amend(
+        self, client_order_id: str, replacement: OrderRequest, rates: Mapping[str, float], equity: float
+    ) -> bool:
+        """Put another order in the place of an open one, at once; the replacement passes risk like any order.
 
-    async def catch_up(self) -> None:
-        """Fetch and apply every transaction since the last one known to be complete.
+        Args:
+            client_order_id: the open order, which may be a stop or target of a trade.
+            replacement: with an id of its own (``amended_order_id``). For a stop or target only its type, its price
+                or distance and its end count.
+            rates: conversion to the account currency.
+            equity: now.
+
+        Returns:
+            Whether it took the place. Otherwise the old order stands or ended before, or nobody knows yet.
+        """
+        old = await self._settled(client_order_id)
+        if old is None or not old.working:
+            return False
+        if old.protective:
+            replacement = msgspec.structs.replace(replacement, units=old.units, reduce_only=True)
+        replacement = self._prepared(replacement)
+        refused = self._amendment_refusal(old, replacement) or self._check(replacement, rates, equity, old)
+        if refused is not None:
+            self._block(replacement, refused)
+            return False
+        key = replacement.client_order_id
+        self.commit(records.AmendRequested(client_order_id, replacement, self._clock.time_ns()))
+        reach("amend.written")
+        try:
+            events = await self._asked(self._broker.amend(client_order_id, replacement), client_order_id, key)
+        except _NotSentError as error:
+            self._failed(old, "amend", error.message)
+            return False
+        except OutcomeUnknownError as error:
+            await self._reply_lost(key, error.message)
+            return self._took_place(old, key)
+        reach("amend.replied")
+        await self._apply_reply(key, events)
+        await self._explain(old, "amend", events)
+        return self._took_place(old, key)
+
+    async def cancel_all(self, reason: str, protective: bool = False) -> int:
+        """Cancel every working entry order, and with ``protective`` the stops and targets of open trades too.
+
+        Orders of unknown outcome are asked about first; what stays unknown is left, for the next call.
+
+        Returns:
+            How many orders this call found working and are cancelled now.
+        """
+        if self.state.book.uncertain():
+            await self.resolve_uncertain()
+        done = 0
+        for order in self.state.book.open():
+            if order.working and (protective or not order.protective):
+                done += await self.cancel(order.key, reason)
+        return done
+
+    async def flatten(self, reason_key: str, reason: str) -> int:
+        """Close every open position of the account with orders that can only reduce; in every risk state.
+
+        The id of a closing order is a pure function of ``reason_key``, the instrument and how often such an order has
+        ended before: repeating the call after a crash asks what became of the first one before anything is sent.
+
+        Returns:
+            How many closing orders were executed by this call.
 
         Raises:
-            UnavailableError: the broker does not answer.
+            UnavailableError: the broker does not say what is open; call again.
         """
-        events = await self._broker.transactions_since(self.state.caught_up)
-        newest = self.state.caught_up
-        reach("catch_up.fetched")
-        for event in sorted(events, key=lambda event: event.transaction_id):
-            self.take(event, "catch_up")
-            newest = max(newest, event.transaction_id)
-        reach("catch_up.applied")
-        if newest > self.state.caught_up:
-            self.commit(records.CaughtUp(newest))
+        await self.catch_up()
+        if self.state.book.uncertain():
+            await self.resolve_uncertain()
+        done = 0
+        positions = await self._broker.positions()
+        for name in sorted(positions):
+            position = positions[name]
+            if position.long_units and position.short_units:
+                # A hedging account with both sides: each is reduced by an order of its own.
+                for side, units in (("long", position.long_units), ("short", position.short_units)):
+                    done += await self._close(reason_key, f"{name}:{side}", name, units, reason, both_sides=True)
+            else:
+                done += await self._close(reason_key, name, name, position.units, reason)
+        return done
+
+    async def _close(
+        self, reason_key: str, subject: str, instrument: str, units: Decimal, reason: str, both_sides: bool = False
+    ) -> bool:
+        key = self._closing_id(reason_key, subject)
+        if key is None or not units:
+            return False
+        order = OrderRequest(key, instrument, -units, reduce_only=True, comment=reason)
+        quote = self.quotes.get(instrument)
+        bid, ask = (quote.bid, quote.ask) if quote is not None else (0.0, 0.0)
+        self.commit(records.OrderSubmitted(order, self._clock.time_ns(), bid, ask))
+        reach("order.written")
+        if both_sides:
+            await self._submit(key, self._broker.submit(order))
+        else:
+            await self._submit(key, self._broker.close_position(instrument, abs(units), key))
+        return self.state.book.orders[key].filled_units != 0
+
+    def _closing_id(self, reason_key: str, subject: str) -> str | None:
+        """Return the id of the next closing order; None while the fate of one is unknown."""
+        for attempt in itertools.count():
+            key = flattening_order_id(reason_key, subject, attempt)
+            order = self.state.book.orders.get(key)
+            if order is None or order.never_sent:
+                return key
+            if not order.state.terminal:
+                return None
+        raise AssertionError("unreachable")
+
+    async def _settled(self, key: str) -> Order | None:
+        """Return an order, asked about if its state is unknown."""
+        order = self.state.book.orders.get(key)
+        if order is not None and order.unsettled and key not in self._awaited:
+            await self.resolve_uncertain()
+        return order
+
+    # -- replies -------------------------------------------------------------------------------------------------
+
+    async def _asked(self, request: Awaitable[list[BrokerEvent]], *keys: str) -> list[BrokerEvent]:
+        """Await a reply; while it is awaited nobody else asks about these orders.
+
+        Raises:
+            _NotSentError: the request certainly changed nothing. Where the broker forbids trading, trading is halted.
+            OutcomeUnknownError: the reply was lost.
+        """
+        self._awaited.update(keys)
+        try:
+            return await request
+        except (UnavailableError, BadInputError) as error:
+            raise _NotSentError(error.message) from error
+        except (ConfigurationError, RefusedError) as error:
+            self.halt("BROKER_FORBIDDEN", error.message)
+            raise _NotSentError(error.message) from error
+        finally:
+            self._awaited.difference_update(keys)
+
+    async def _apply_reply(self, key: str, events: list[BrokerEvent]) -> None:
+        try:
+            await self.take_reply(events)
+        except UnavailableError as error:
+            # What happened before the reply is missing: it all comes with the next catching up.
+            if self._is_at_large(key):
+                self.commit(records.OrderUnresolved(key, self._clock.time_ns(), error.message))
+            _log.warning("reply put off until the transactions before it are here", order=key, words=error.message)
+
+    async def _reply_lost(self, key: str, words: str) -> None:
+        if self._is_at_large(key):
+            self.commit(records.OrderUnresolved(key, self._clock.time_ns(), words))
+        reach("order.unknown")
+        _log.warning("order outcome unknown: asking the broker", order=key, words=words)
+        await self.resolve_uncertain()
+
+    async def _explain(self, order: Order, what: str, events: list[BrokerEvent]) -> None:
+        """After a reply: what was refused leaves a record, and what is not clear is asked."""
+        refused = next((event for event in events if isinstance(event, OrderRejected)), None)
+        if refused is None and order.state is not OrderState.PENDING_CANCEL:
+            return
+        if refused is not None and self._is_at_large(order.replacement):
+            # The old order was refused the change, so the new one was not made.
+            self._not_sent(order.replacement, refused.broker_reason)
+        if order.state is OrderState.PENDING_CANCEL:
+            await self.resolve_uncertain()  # it may have been filled a moment ago: then it must not stand again
+        elif refused is not None:
+            self._failed(order, what, refused.broker_reason)
+
+    def _not_sent(self, key: str, words: str) -> None:
+        if self._is_at_large(key):
+            self.commit(records.OrderNotSent(key, self._clock.time_ns(), words))
+            _log.warning("order not sent", order=key, words=words)
+
+    def _failed(self, order: Order, what: str, words: str) -> None:
+        self.commit(records.RequestFailed(order.key, self._clock.time_ns(), what, words))
+        _log.warning("change of an order failed", order=order.key, what=what, words=words, state=order.state.value)
+
+    def _is_at_large(self, key: str) -> bool:
+        order = self.state.book.orders.get(key)
+        return order is not None and order.state in (OrderState.PENDING_NEW, OrderState.UNKNOWN)
+
+    def _took_place(self, old: Order, key: str) -> bool:
+        order = self.state.book.orders[key]
+        return (
+            old.state is OrderState.CANCELLED
+            and order.state is not OrderState.REJECTED
+            and not self._is_at_large(order.key)
+        )
+
+    # -- what is unknown -----------------------------------------------------------------------------------------
 
     async def resolve_uncertain(self) -> None:
-        """Ask the broker about every order whose fate is unknown.
+        """Ask the broker about every order whose fate is unknown: new, being changed, or gone before it was done.
 
-        An order that shows up in the transactions is settled by them. One of which the broker has no trace never
-        arrived. While the broker does not answer the orders stay unknown.
+        What shows up in the transactions is settled by them. A new order of which the broker has no trace never
+        arrived. A change that left no trace changed nothing, if the order is still among the open ones. While the
+        broker does not answer everything stays as it is.
         """
         try:
             await self.catch_up()
-            for order in self.state.book.uncertain():
-                events = await self._broker.resolve(order.key, self.state.start_transaction)
-                if events:
-                    await self.catch_up()  # what resolve found may have been booked after the first catching up
-                for event in events:
-                    self.take(event, "resolved")
-                if not events:
-                    self._not_sent(order.key, "the broker has no trace of it")
+            for order in self._to_ask():
+                if self._is_at_large(order.key):
+                    await self._resolve(order)
+            left = self._to_ask()
+            if left:
+                await self._compare_with_open(left)
         except (UnavailableError, OutcomeUnknownError) as error:
             _log.warning("broker does not answer: orders stay unknown", words=error.message)
 
+    def _to_ask(self) -> list[Order]:
+        return [o for o in self.state.book.uncertain() if o.key not in self._awaited]
+
+    async def _resolve(self, order: Order) -> None:
+        events = await self._broker.resolve(order.key, order.sent_after)
+        if events:
+            await self.catch_up()  # what was found may have been booked after the first catching up
+            for event in events:
+                self.take(event, "resolved")
+        if not self._is_at_large(order.key):
+            return
+        old = self.state.book.orders.get(order.replaces)
+        if old is not None and old.state is OrderState.PENDING_CANCEL:
+            self._failed(old, "amend", "the broker has no trace of the replacement")
+        elif events:
+            words = "the broker knows refusals of this id only"
+            self.commit(records.OrderResolved(order.key, OrderState.REJECTED, self._clock.time_ns(), words))
+        else:
+            self._not_sent(order.key, "the broker has no trace of it")
+
+    async def _compare_with_open(self, left: list[Order]) -> None:
+        """Settle orders that the broker must have by looking whether they are among its open ones."""
+        listed = await self._broker.open_orders()
+        await self.catch_up()  # what ended between the two questions is no guess
+        known = {order.broker_order_id for order in listed}
+        for order in left:
+            if not order.unsettled or self._is_at_large(order.key) or order.key in self._awaited:
+                continue
+            if order.broker_order_id not in known:
+                self.commit(
+                    records.OrderResolved(
+                        order.key, OrderState.CANCELLED, self._clock.time_ns(), "the broker no longer holds it"
+                    )
+                )
+            elif order.state is OrderState.PENDING_CANCEL:
+                what = "amend" if order.replacement else "cancel"
+                self._failed(order, what, "the broker still holds the order")
+
+    # -- risk ----------------------------------------------------------------------------------------------------
+
+    def _amendment_refusal(self, old: Order, replacement: OrderRequest) -> Refusal | None:
+        instrument = self.instruments.get(old.instrument)
+        if instrument is None:
+            return RejectReason.UNKNOWN_INSTRUMENT, f"the broker has no {old.instrument}"
+        quote = self.quotes.get(old.instrument)
+        return amendment_refusal(old, replacement, instrument, quote, self._clock.time_ns())
+
     def _check(
-        self, order: OrderRequest, rates: Mapping[str, float], equity: float
-    ) -> tuple[records.RejectReason, str] | None:
+        self, order: OrderRequest, rates: Mapping[str, float], equity: float, replaces: Order | None = None
+    ) -> Refusal | None:
+        """Ask risk about an order or, with ``replaces``, about an amendment.
+
+        The order that is replaced is not in flight beside its replacement; a stop or target is never in the way of
+        another one.
+        """
         instrument = self.instruments.get(order.instrument)
         if instrument is None:
-            return records.RejectReason.UNKNOWN_INSTRUMENT, f"the broker has no {order.instrument}"
+            return RejectReason.UNKNOWN_INSTRUMENT, f"the broker has no {order.instrument}"
         now = self._clock.time_ns()
         state = self.state
+        in_flight = state.book.in_flight(besides=replaces.key if replaces is not None else "")
         view = RiskView(
             state=state.risk_state,
             now_ns=now,
@@ -230,7 +454,7 @@ class Desk:
             positions={name: float(units) for name, units in state.positions.held().items()},
             rates=rates,
             orders_last_minute=state.orders_within_minute(now),
-            in_flight=state.book.in_flight(),
+            in_flight=frozenset() if replaces is not None and replaces.protective else in_flight,
             known_order=state.book.was_sent(order.client_order_id),
         )
         return check_order(
@@ -242,10 +466,6 @@ class Desk:
             self._limits,
         )
 
-    def _measure(self, hop: str, nanoseconds: int) -> None:
-        self._latency.add(hop, nanoseconds)
-        self._metrics.hop_seconds.labels(hop).observe(nanoseconds / 1e9)
 
-    def held(self) -> dict[str, Decimal]:
-        """Signed open units by instrument."""
-        return self.state.positions.held()
+class _NotSentError(TidegateError):
+    """A request that certainly changed nothing at the broker."""

@@ -5,7 +5,7 @@ a default, never removed: an old journal stays readable.
 """
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -337,18 +337,18 @@ DURABLE: tuple[type[Record], ...] = (
     PlanEnded,
 )
 
-_encoder = msgspec.msgpack.Encoder(decimal_format="string")
+# Kind of the journal entry, and whether it must be on disk before the process goes on, by type of record.
+KINDS: dict[type[Record], tuple[str, bool]] = {
+    kind: (str(kind.__struct_config__.tag), kind in DURABLE) for kind in get_args(AnyRecord)
+}
+
+encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(AnyRecord)
 
 
 def kind_of(record: AnyRecord) -> str:
     """Return the tag of a record: the kind of its journal entry."""
-    return str(record.__struct_config__.tag)
-
-
-def encode(record: AnyRecord) -> bytes:
-    """Return the MessagePack bytes of a record."""
-    return _encoder.encode(record)
+    return KINDS[type(record)][0]
 
 
 def decode(entry: Entry) -> AnyRecord:

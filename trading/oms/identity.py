@@ -19,3 +19,16 @@ def client_order_id(decision_id: str, leg: int = 0) -> str:
         return plain
     digest = hashlib.sha256(plain.encode()).hexdigest()[:24]
     return f"{clean[: MAXIMUM_LENGTH - len(digest) - 1]}.{digest}"
+
+
+def amended_order_id(order_id: str, revision: int) -> str:
+    """Return the id of the ``revision``-th replacement (from 1) of an order; replacing it again counts on from there.
+
+    Give the id of the first order, not that of a replacement: ids then stay short.
+    """
+    return client_order_id(f"{order_id}:amended", revision)
+
+
+def flattening_order_id(reason_key: str, instrument: str, attempt: int) -> str:
+    """Return the id of the order that closes a position; ``attempt`` counts from 0 what the broker refused before."""
+    return client_order_id(f"{reason_key}:{instrument}", attempt)

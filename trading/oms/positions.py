@@ -1,13 +1,18 @@
 """Positions in ``Decimal``, worked out from fills alone: the model the broker's positions are reconciled with.
 
-Netting accounts close lots first in, first out; an attached stop closes the lot it belongs to (v20 ``tradeID``).
+Which trades a fill closes, in this order of authority:
+
+* the trades the broker names in the fill (v20 ``tradesClosed``, ``tradeReduced``);
+* for an attached stop or target, the trade it belongs to (v20 ``tradeID``);
+* on a netting account, first in, first out (the rule NFA 2-43(b) of the United States, v20's default elsewhere);
+* on a hedging account nothing, unless the order was to reduce: both sides stand side by side.
 """
 
 from decimal import Decimal
 
 import msgspec
 
-from core.domain import Fill
+from core.domain import Fill, Position
 
 _ZERO = Decimal(0)
 
@@ -15,10 +20,11 @@ _ZERO = Decimal(0)
 class Lot(msgspec.Struct):
     """What is left of one opening fill."""
 
-    transaction_id: int
+    transaction_id: int  # of the opening fill; 0 for a position that stood before the session
     units: Decimal  # signed
     price: Decimal
     time_ns: int
+    trade_id: str = ""
 
 
 class Closing(msgspec.Struct, frozen=True):
@@ -36,34 +42,66 @@ class Closing(msgspec.Struct, frozen=True):
 
 
 class PositionBook:
-    """Open lots by instrument and the profit of what was closed."""
+    """Open lots by instrument and the profit of what was closed.
+
+    Attributes:
+        hedging: whether long and short lots of one instrument may coexist.
+        realised: profit of what was closed, in quote currency, by instrument.
+    """
 
     def __init__(self) -> None:
-        self._lots: dict[str, list[Lot]] = {}
-        self._units: dict[str, Decimal] = {}  # of the instruments that are not flat, by name
-        self.realised: dict[str, Decimal] = {}  # quote currency, by instrument
+        self.hedging = False
+        self.realised: dict[str, Decimal] = {}
+        self._lots: dict[str, list[Lot]] = {}  # oldest first
+        self._units: dict[str, Decimal] = {}  # net, of the instruments with open lots, by name
 
-    def open_at(self, instrument: str, units: Decimal, price: Decimal, time_ns: int) -> None:
-        """Take over a position that stood before the session, as one lot."""
-        if units:
-            self._lots[instrument] = [Lot(0, units, price, time_ns)]
-            self._count(instrument)
+    def take_over(self, position: Position, time_ns: int) -> None:
+        """Take over a position that stood before the session: one lot for each side."""
+        sides = ((position.long_units, position.long_price), (position.short_units, position.short_price))
+        if not (position.long_units and position.short_units):
+            sides = ((position.units, position.average_price),)
+        lots = [Lot(0, units, price, time_ns) for units, price in sides if units]
+        if lots:
+            self._lots[position.instrument] = lots
+            self._count(position.instrument)
 
-    def apply(self, fill: Fill, lot_transaction: int = 0) -> list[Closing]:
+    def apply(self, fill: Fill, lot_transaction: int = 0, reduces: bool = False) -> list[Closing]:
         """Apply one execution and return what it closed.
 
         Args:
-            fill: the execution; its units lower opposite lots before the rest opens a new one.
+            fill: the execution; what does not close a lot opens one.
             lot_transaction: the lot to close first (an attached stop's own), 0 for first in, first out.
+            reduces: on a hedging account, whether the order was to lower the other side.
         """
         lots = self._lots.setdefault(fill.instrument, [])
-        rest = fill.units
         closings: list[Closing] = []
-        queue = sorted(lots, key=lambda lot: lot.transaction_id != lot_transaction)  # stable: else in order
-        for lot in queue:
-            if rest == 0 or lot.units * rest > 0:
+        rest = fill.units
+        named = sum((abs(trade.units) for trade in fill.closed_trades), _ZERO)
+        for trade in fill.closed_trades:
+            # A trade of before the session has no lot of its own: it is in the lot taken over.
+            number = int(trade.trade_id) if trade.trade_id.isdigit() else -1
+            order = sorted(lots, key=lambda lot: (not _is(lot, trade.trade_id, number), lot.transaction_id != 0))
+            rest += self._close(order, abs(trade.units).copy_sign(-fill.units), fill, closings)
+        if not named and (not self.hedging or reduces or lot_transaction):
+            order = sorted(lots, key=lambda lot: lot.transaction_id != lot_transaction)  # stable: else oldest first
+            rest += self._close(order, -fill.units, fill, closings)
+        remaining = [lot for lot in lots if lot.units]
+        if rest:
+            remaining.append(Lot(fill.transaction_id, rest, fill.price, fill.time_ns, fill.opened_trade))
+        self._lots[fill.instrument] = remaining
+        self._count(fill.instrument)
+        return closings
+
+    def _close(self, lots: list[Lot], wanted: Decimal, fill: Fill, closings: list[Closing]) -> Decimal:
+        """Close up to ``wanted`` units (signed as the lots) in this order; return how much was."""
+        done = _ZERO
+        for lot in lots:
+            left = wanted - done
+            if not left:
                 break
-            closed = -rest if abs(rest) <= abs(lot.units) else lot.units
+            if lot.units * wanted <= 0:
+                continue
+            closed = left if abs(left) <= abs(lot.units) else lot.units
             profit = closed * (fill.price - lot.price)
             closings.append(
                 Closing(
@@ -80,38 +118,51 @@ class PositionBook:
             )
             self.realised[fill.instrument] = self.realised.get(fill.instrument, _ZERO) + profit
             lot.units -= closed
-            rest += closed
-        remaining = [lot for lot in lots if lot.units]
-        if rest:
-            remaining.append(Lot(fill.transaction_id, rest, fill.price, fill.time_ns))
-        self._lots[fill.instrument] = remaining
-        self._count(fill.instrument)
-        return closings
+            done += closed
+        return done
 
     def _count(self, instrument: str) -> None:
-        total = sum((lot.units for lot in self._lots[instrument]), _ZERO)
+        lots = self._lots[instrument]
         self._units.pop(instrument, None)
-        if total:
-            self._units[instrument] = total
+        if lots:
+            self._units[instrument] = sum((lot.units for lot in lots), _ZERO)
             self._units = dict(sorted(self._units.items()))
 
     def units(self, instrument: str) -> Decimal:
-        """Signed open units."""
+        """Signed open units, net."""
         return self._units.get(instrument, _ZERO)
 
-    def average_price(self, instrument: str) -> Decimal:
-        """Average price of the open units; 0 when flat."""
+    def sides(self, instrument: str) -> tuple[Decimal, Decimal]:
+        """Long and short units; the short ones are not positive."""
         lots = self._lots.get(instrument, [])
-        total = sum((lot.units for lot in lots), _ZERO)
-        return sum((lot.units * lot.price for lot in lots), _ZERO) / total if total else _ZERO
+        return (
+            sum((lot.units for lot in lots if lot.units > 0), _ZERO),
+            sum((lot.units for lot in lots if lot.units < 0), _ZERO),
+        )
+
+    def average_price(self, instrument: str) -> Decimal:
+        """Average price of the open units; 0 when flat. Where both sides stand, that of the larger (long if equal)."""
+        long, short = self.sides(instrument)
+        return self._side_price(instrument, long if long >= -short else short)
+
+    def _side_price(self, instrument: str, total: Decimal) -> Decimal:
+        lots = self._lots.get(instrument, [])
+        return sum((lot.units * lot.price for lot in lots if lot.units * total > 0), _ZERO) / total if total else _ZERO
 
     def held(self) -> dict[str, Decimal]:
-        """Signed units by instrument, without the flat ones."""
+        """Signed units by instrument, without the flat ones; 0 where long and short of the same size stand."""
         return dict(self._units)
 
     def unrealised(self, instrument: str, bid: float, ask: float) -> float:
         """Profit in quote currency if closed at these prices."""
-        units = self.units(instrument)
-        if not units:
+        if instrument not in self._units:
             return 0.0
-        return float(units) * ((bid if units > 0 else ask) - float(self.average_price(instrument)))
+        total = 0.0
+        for units, price in zip(self.sides(instrument), (bid, ask), strict=True):
+            if units:
+                total += float(units) * (price - float(self._side_price(instrument, units)))
+        return total
+
+
+def _is(lot: Lot, trade_id: str, number: int) -> bool:
+    return lot.trade_id == trade_id or (not lot.trade_id and lot.transaction_id == number)

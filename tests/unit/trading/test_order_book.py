@@ -68,7 +68,7 @@ def test_an_attached_stop_knows_the_fill_it_protects() -> None:
 def test_a_lost_order_is_unknown_until_the_broker_speaks() -> None:
     book = OrderBook()
     order = book.submit(request(), 1)
-    book.move("a", OrderState.UNKNOWN, "reply lost")
+    book.unresolved("a", "reply lost")
     assert [o.key for o in book.uncertain()] == ["a"]
     book.cancelled(OrderCancelled(3, "a", "2", 3, "MARKET_HALTED", RejectReason.BROKER_MARKET_HALTED))
     assert order.state is OrderState.CANCELLED
@@ -89,9 +89,38 @@ def test_a_refused_cancel_leaves_the_order_open() -> None:
     book = OrderBook()
     order = book.submit(request(), 1)
     book.accepted(accepted("a", 1))
-    book.move("a", OrderState.PENDING_CANCEL)
-    book.rejected(OrderRejected(2, "a", 2, RejectReason.BROKER_UNKNOWN_ORDER, "ORDER_DOESNT_EXIST"))
+    book.request_cancel("a", "a newer decision")
+    book.rejected(OrderRejected(2, "a", 2, RejectReason.BROKER_FORBIDDEN, "ACCOUNT_ORDER_CANCEL_LOCKED"))
     assert order.state is OrderState.ACCEPTED
+
+
+def test_a_cancel_refused_because_the_order_is_gone_does_not_resurrect_it() -> None:
+    book = OrderBook()
+    order = book.submit(request(), 1)
+    book.accepted(accepted("a", 1))
+    book.request_cancel("a", "a newer decision")
+    book.rejected(OrderRejected(0, "a", 2, RejectReason.BROKER_UNKNOWN_ORDER, "ORDER_DOESNT_EXIST"))
+    assert order.state is OrderState.PENDING_CANCEL
+    assert book.uncertain() == [order]
+    book.filled(filled("a", 3, 100))
+    assert order.state is OrderState.FILLED
+    book.request_failed("a", "cancel", "ORDER_DOESNT_EXIST")
+    assert order.state is OrderState.FILLED
+    assert book.violations == []
+
+
+def test_an_order_partly_filled_while_its_cancel_is_on_its_way() -> None:
+    book = OrderBook()
+    order = book.submit(request(), 1)
+    book.accepted(accepted("a", 1))
+    book.request_cancel("a", "")
+    book.filled(filled("a", 3, 40))
+    assert order.state is OrderState.PENDING_CANCEL
+    book.request_failed("a", "cancel", "refused")
+    assert order.state is OrderState.PARTIALLY_FILLED
+    book.request_cancel("a", "")
+    book.cancelled(OrderCancelled(4, "a", "1", 4, "CLIENT_REQUEST"))
+    assert (order.state, order.filled_units) == (OrderState.CANCELLED, 40)
 
 
 def test_a_fill_of_an_order_nobody_knows_makes_one() -> None:
@@ -101,17 +130,94 @@ def test_a_fill_of_an_order_nobody_knows_makes_one() -> None:
     assert order.state is OrderState.FILLED
 
 
-def test_impossible_transitions_are_errors() -> None:
+def test_the_broker_contradicting_itself_is_kept_and_its_money_counted() -> None:
+    book = OrderBook()
+    order = book.submit(request(), 1)
+    book.accepted(accepted("a", 1))
+    book.filled(filled("a", 2, 100))
+    book.cancelled(OrderCancelled(3, "a", "1", 3))
+    assert "a is filled and cannot be cancelled" in book.violations[0]
+    book.filled(filled("a", 4, 100))
+    assert "asks for 100 and 200 are filled" in book.violations[-1]
+    assert (order.state, order.filled_units) == (OrderState.FILLED, 200)
+
+
+def test_a_fill_of_a_cancelled_order_and_one_of_the_wrong_side_are_violations() -> None:
+    book = OrderBook()
+    order = book.submit(request(), 1)
+    book.accepted(accepted("a", 1))
+    book.cancelled(OrderCancelled(2, "a", "1", 2))
+    book.filled(filled("a", 3, -10))
+    assert (order.state, order.filled_units) == (OrderState.CANCELLED, -10)
+    assert len(book.violations) == 2
+
+
+def test_impossible_records_of_our_own_are_errors() -> None:
+    book = OrderBook()
+    book.submit(request(), 1)
+    with pytest.raises(IntegrityError, match="sent before"):
+        book.submit(request(), 2)
+    with pytest.raises(IntegrityError, match="pending_new and cannot be change requested"):
+        book.request_cancel("a", "")
+    book.accepted(accepted("a", 1))
+    book.filled(filled("a", 2, 100))
+    for act in (
+        lambda: book.unresolved("a", ""),
+        lambda: book.not_sent("a", ""),
+        lambda: book.request_cancel("a", ""),
+        lambda: book.request_amend("a", request("b"), 3),
+        lambda: book.settle("a", OrderState.CANCELLED, ""),
+        lambda: book.settle("a", OrderState.UNKNOWN, ""),
+        lambda: book.request_cancel("nobody", ""),
+    ):
+        with pytest.raises(IntegrityError):
+            act()
+    assert "b" not in book.orders
+
+
+def test_an_amendment_ends_the_old_order_and_begins_the_new_one() -> None:
+    book = OrderBook()
+    old = book.submit(request(), 1)
+    book.accepted(accepted("a", 1, OrderType.LIMIT))
+    new = book.request_amend("a", request("a:amended:1", 70), 2)
+    assert (old.state, new.state) == (OrderState.PENDING_CANCEL, OrderState.PENDING_NEW)
+    assert book.in_flight(besides="a") == {"EUR_USD"}
+    book.cancelled(OrderCancelled(2, "a", "1", 2, "CLIENT_REQUEST_REPLACED", replaced_by="3"))
+    book.accepted(accepted("a:amended:1", 3, OrderType.LIMIT, 70))
+    assert (old.state, new.state) == (OrderState.CANCELLED, OrderState.ACCEPTED)
+
+
+def test_a_refused_replacement_leaves_the_old_order() -> None:
+    book = OrderBook()
+    old = book.submit(request(), 1)
+    book.accepted(accepted("a", 1, OrderType.LIMIT))
+    new = book.request_amend("a", request("b"), 2)
+    book.rejected(OrderRejected(2, "b", 2, RejectReason.BROKER_INVALID_PRICE, "PRICE_INVALID"))
+    assert (old.state, new.state) == (OrderState.ACCEPTED, OrderState.REJECTED)
+
+
+def test_a_replaced_stop_stays_with_its_trade_and_is_not_in_flight() -> None:
     book = OrderBook()
     book.submit(request(), 1)
     book.accepted(accepted("a", 1))
     book.filled(filled("a", 2, 100))
-    with pytest.raises(IntegrityError, match="cannot go from filled to cancelled"):
-        book.cancelled(OrderCancelled(3, "a", "1", 3))
-    with pytest.raises(IntegrityError):
-        book.filled(filled("a", 4, 100))
-    with pytest.raises(IntegrityError):
-        book.move("a", OrderState.UNKNOWN)
+    stop_id = attached_order_id("a", OrderType.STOP_LOSS)
+    book.accepted(accepted(stop_id, 3, OrderType.STOP_LOSS, -100))
+    stop = OrderRequest("s2", "EUR_USD", D(-100), OrderType.STOP_LOSS, price=D("1.05"))
+    new = book.request_amend(stop_id, stop, 4)
+    book.cancelled(OrderCancelled(4, stop_id, "3", 4, replaced_by="5"))
+    book.accepted(accepted("s2", 5, OrderType.STOP_LOSS, -100))
+    assert new.parent_transaction == 2
+    assert book.in_flight() == frozenset()
+
+
+def test_a_refused_id_that_is_taken_means_the_first_request_arrived() -> None:
+    book = OrderBook()
+    order = book.submit(request(), 1)
+    book.rejected(OrderRejected(4, "a", 4, RejectReason.BROKER_DUPLICATE_ID, "CLIENT_ORDER_ID_ALREADY_EXISTS"))
+    assert order.state is OrderState.UNKNOWN
+    book.accepted(accepted("a", 1))
+    assert order.state is OrderState.ACCEPTED
 
 
 def test_client_ids_are_a_pure_function_and_fit_the_broker() -> None:

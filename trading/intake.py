@@ -1,0 +1,152 @@
+"""Every record goes through here: written first, then applied. So does what the broker says, each thing once."""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+
+from core.clock import Clock
+from core.crash_points import reach
+from core.domain import BrokerEvent, Instrument, OrderFilled, OrderRejected, Quote
+from core.journal import Journal
+from core.logging import get_logger
+from trading import records
+from trading.brokers.interface import Broker
+from trading.latency import HOPS, LatencyRecorder
+from trading.metrics import TraderMetrics
+from trading.risk.exposure import conversion_rates
+from trading.risk.limits import RiskState
+from trading.state import SessionState
+
+_log = get_logger("trading")
+
+Observer = Callable[[records.AnyRecord, int], None]
+
+
+class Intake:
+    """Writes records and applies them; fetches and applies the broker's transactions.
+
+    Attributes:
+        state: the fold of every record written.
+        instruments: what the session trades.
+        quotes: the standing quotes by instrument.
+        observers: called with each record and its time, after it was applied.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        journal: Journal,
+        clock: Clock,
+        state: SessionState,
+        instruments: Mapping[str, Instrument],
+        account_currency: str,
+        latency: LatencyRecorder,
+        metrics: TraderMetrics,
+    ) -> None:
+        self._broker = broker
+        self._journal = journal
+        self._clock = clock
+        self._account_currency = account_currency
+        self._latency = latency
+        self._metrics = metrics
+        self._hops = {hop: metrics.hop_seconds.labels(hop).observe for hop in HOPS}
+        self.state = state
+        self.instruments = instruments
+        self.quotes: dict[str, Quote] = {}
+        self.observers: list[Observer] = []
+
+    def commit(self, record: records.AnyRecord) -> None:
+        """Write a record, then let it change the state: in this order, here and nowhere else."""
+        now = self._clock.time_ns()
+        kind, durable = records.KINDS[type(record)]
+        self._journal.append(kind, records.encode(record), now, durable)
+        self.state.apply(record)
+        for observer in self.observers:
+            observer(record, now)
+
+    def flush(self) -> None:
+        """Make what was written survive the death of this process, before the world moves on."""
+        self._journal.flush()
+
+    # -- money at the standing quotes ----------------------------------------------------------------------------
+
+    def rates(self) -> dict[str, float]:
+        """The account currency's worth of one unit of each currency, at the standing quotes."""
+        return conversion_rates(self.quotes, self._account_currency)
+
+    def unrealised(self, rates: Mapping[str, float]) -> float:
+        """Profit of the open positions if closed at the standing quotes, in account currency."""
+        total = 0.0
+        for name in self.state.positions.held():
+            quote = self.quotes.get(name)
+            if quote is not None:
+                counter = name.partition("_")[2]
+                total += self.state.positions.unrealised(name, quote.bid, quote.ask) * rates.get(counter, 0.0)
+        return total
+
+    def equity(self, rates: Mapping[str, float]) -> float:
+        """Balance and unrealised profit in account currency."""
+        return float(self.state.balance) + self.unrealised(rates)
+
+    def held(self) -> dict[str, Decimal]:
+        """Signed open units by instrument."""
+        return self.state.positions.held()
+
+    # -- what the broker says ------------------------------------------------------------------------------------
+
+    async def take_reply(self, events: list[BrokerEvent]) -> None:
+        """Apply the events of a reply. Where an earlier transaction is missing, fetch it first: order matters.
+
+        Raises:
+            UnavailableError: it cannot be fetched; nothing of the reply was applied.
+        """
+        numbers = [event.transaction_id for event in events if event.transaction_id]
+        if numbers and min(numbers) > self.state.newest_transaction + 1:
+            await self.catch_up()
+        for event in sorted(events, key=_number):
+            self.take(event, "reply")
+
+    def take(self, event: BrokerEvent, source: str) -> None:
+        """Apply one event of the broker unless it was seen before, by whichever way."""
+        if not self.state.is_new(event.transaction_id):
+            return
+        violations = len(self.state.violations)
+        self.commit(records.BrokerSaid(event, source))
+        reach("event.written")
+        if len(self.state.violations) > violations:
+            self.halt("ILLEGAL_TRANSITION", self.state.violations[-1])
+        if isinstance(event, OrderFilled):
+            self._metrics.fills.inc()
+            instrument = event.fill.instrument
+            self._metrics.position.labels(instrument).set(float(self.state.positions.units(instrument)))
+        elif isinstance(event, OrderRejected):
+            self._metrics.rejects.labels(event.reject_reason.value).inc()
+
+    async def catch_up(self) -> None:
+        """Fetch and apply every transaction since the last one known to be complete.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        events = await self._broker.transactions_since(self.state.caught_up)
+        newest = self.state.caught_up
+        reach("catch_up.fetched")
+        for event in sorted(events, key=_number):
+            self.take(event, "catch_up")
+            newest = max(newest, event.transaction_id)
+        reach("catch_up.applied")
+        if newest > self.state.caught_up:
+            self.commit(records.CaughtUp(newest))
+
+    def halt(self, reason: str, words: str, state: RiskState = RiskState.HALTED) -> None:
+        """Do less from now on; only a person lifts it."""
+        if self.state.risk_state is not RiskState.HALTED and self.state.risk_state is not state:
+            self.commit(records.RiskStateChanged(state, self._clock.time_ns(), reason, words))
+            _log.error("risk state changed", state=state.value, reason=reason, words=words)
+
+    def _measure(self, hop: str, nanoseconds: int) -> None:
+        self._latency.add(hop, nanoseconds)
+        self._hops[hop](nanoseconds / 1e9)
+
+
+def _number(event: BrokerEvent) -> int:
+    return event.transaction_id
