@@ -47,6 +47,7 @@ def check_session(broker: BrokerPages, ledger: LedgerRows, journal: Path) -> Ver
     for row in ledger.rows("ledger_incidents"):
         if row["kind"] == "difference" and row["reason"] in ("position", "balance", "transaction"):
             verdict.problems.append(f"a {row['reason']} difference was recorded: {row['subject']}: {row['words']}")
+    for row in ledger.rows("ledger_risk_events"):
         if row["kind"] == "risk_state" and row["reason"] in ("ILLEGAL_TRANSITION", "RECONCILIATION"):
             verdict.problems.append(f"the trader halted itself: {row['reason']}: {row['words']}")
     return verdict

@@ -8,6 +8,7 @@ from core.domain import AccountChanged, OrderFilled
 from core.journal import Entry
 from trading import records
 from trading.ledger import tables
+from trading.ledger.plans import PlanHistory
 from trading.oms.book import Order
 from trading.state import SessionState
 
@@ -36,6 +37,8 @@ class Projection:
         self._state = SessionState()
         self._session: Row | None = None
         self._starts = 0
+        self._plans = PlanHistory()
+        self._refusals: dict[tuple[str, str], Row] = {}
 
     def fold(self, entry: Entry, batch: Batch | None) -> None:
         """Take an entry in; with a batch, put its rows there (without: it is in the tables already)."""
@@ -46,7 +49,11 @@ class Projection:
                 self._opened(record, entry)
             case records.SessionClosed():
                 if self._session is not None:
-                    self._session |= {"closed_ns": entry.time_ns, "close_reason": record.reason}
+                    self._session |= {"closed_ns": entry.time_ns, "close_reason": record.reason[:200]}
+            case records.PlanStarted() | records.PlanEnded():
+                self._plans.fold(record)
+            case records.QuoteRefused():
+                self._refuse(record)
             case _:
                 pass
         if batch is not None:
@@ -106,19 +113,23 @@ class Projection:
                     mid=record.mid,
                 )
             case records.OrderSubmitted():
-                self._order(record.order.client_order_id, "submitted", None, "trader", "", record.time_ns, entry, batch)
+                self._own(record.order.client_order_id, "submitted", "", record.time_ns, entry, batch)
             case records.OrderUnresolved():
-                self._order(
-                    record.client_order_id, "unknown", None, "trader", record.words, record.time_ns, entry, batch
-                )
+                self._own(record.client_order_id, "unknown", record.words, record.time_ns, entry, batch)
             case records.OrderNotSent():
-                self._order(
-                    record.client_order_id, "not_sent", None, "trader", record.words, record.time_ns, entry, batch
-                )
+                self._own(record.client_order_id, "not_sent", record.words, record.time_ns, entry, batch)
             case records.OrderResolved():
-                self._order(
-                    record.client_order_id, "resolved", None, "trader", record.words, record.time_ns, entry, batch
-                )
+                self._own(record.client_order_id, "resolved", record.words, record.time_ns, entry, batch)
+            case records.CancelRequested():
+                self._own(record.client_order_id, "cancel_requested", record.reason, record.time_ns, entry, batch)
+            case records.AmendRequested():
+                words = f"replaced by {record.replacement.client_order_id}"
+                self._own(record.client_order_id, "amend_requested", words, record.time_ns, entry, batch)
+            case records.RequestFailed():
+                words = f"{record.what}: {record.words}"
+                self._own(record.client_order_id, "request_failed", words, record.time_ns, entry, batch)
+            case records.PlanStarted() | records.PlanEnded():
+                self._plan(record.plan.plan_id if isinstance(record, records.PlanStarted) else record.plan_id, batch)
             case records.BrokerSaid():
                 self._broker(record, entry, batch)
             case records.AccountSeen():
@@ -147,7 +158,37 @@ class Projection:
             case records.OrderBlocked():
                 self._incident("blocked", record.reason.value, record.client_order_id, record.words, entry, batch)
             case records.RiskStateChanged():
-                self._incident("risk_state", record.reason, record.state.value, record.words, entry, batch)
+                batch.put(
+                    tables.risk_events,
+                    sequence=entry.sequence,
+                    time_ns=record.time_ns,
+                    kind="risk_state",
+                    state=record.state.value,
+                    reason=record.reason,
+                    set_by="hand" if record.by_hand else "trader",
+                    words=record.words,
+                )
+            case records.KillSwitchSet():
+                batch.put(
+                    tables.risk_events,
+                    sequence=entry.sequence,
+                    time_ns=record.time_ns,
+                    kind="kill_switch",
+                    state=("ON_FLATTEN" if record.flatten else "ON") if record.on else "OFF",
+                    reason=record.reason,
+                    set_by=record.by[:120],
+                    words="",
+                )
+            case records.QuoteRefused():
+                batch.put(tables.quote_refusals, **self._refusals[_refusal_key(record)])
+            case records.Reconciled():
+                batch.put(
+                    tables.reconciliations,
+                    sequence=entry.sequence,
+                    time_ns=record.time_ns,
+                    scope=record.scope,
+                    differences=record.differences,
+                )
             case records.DifferenceFound():
                 words = f"ours {record.ours}, broker {record.theirs}: {record.resolution}"
                 self._incident("difference", record.kind, record.subject, words, entry, batch)
@@ -233,8 +274,35 @@ class Projection:
             source=source,
             words=words,
         )
-        if order is not None:
-            batch.put(tables.orders, **_order_row(order, time_ns))
+        if order is None:
+            return
+        # A refused replacement lets the order it was to replace stand: both rows move with one event.
+        for related in (order.key, order.replaces, order.replacement):
+            found = self._state.book.orders.get(related)
+            if found is not None:
+                batch.put(tables.orders, **_order_row(found, time_ns))
+        plan_id = self._plans.plan_of(order)
+        if plan_id:
+            self._plan(plan_id, batch)
+
+    def _own(self, key: str, kind: str, words: str, time_ns: int, entry: Entry, batch: Batch) -> None:
+        """An event of our own making."""
+        self._order(key, kind, None, "trader", words, time_ns, entry, batch)
+
+    def _plan(self, plan_id: str, batch: Batch) -> None:
+        batch.put(tables.execution_plans, **self._plans.row(plan_id, self._state.book))
+
+    def _refuse(self, record: records.QuoteRefused) -> None:
+        """Quotes are many: refusals are counted by instrument and reason, each is in the journal."""
+        instrument, reason = key = _refusal_key(record)
+        row = self._refusals.setdefault(
+            key, {"instrument": instrument, "reason": reason, "count": 0, "first_ns": record.time_ns}
+        )
+        row |= {"count": row["count"] + 1, "last_ns": record.time_ns, "last_words": record.words}
+
+
+def _refusal_key(record: records.QuoteRefused) -> tuple[str, str]:
+    return record.instrument[:80], record.reason[:40]
 
 
 def _order_row(order: Order, time_ns: int) -> Row:
@@ -247,6 +315,14 @@ def _order_row(order: Order, time_ns: int) -> Row:
         "units": order.units,
         "order_type": order.order_type.value,
         "stop_loss_price": request.stop_loss_price if request is not None else None,
+        "take_profit_price": request.take_profit_price if request is not None else None,
+        "trailing_stop_distance": request.trailing_stop_distance if request is not None else None,
+        "time_in_force": request.time_in_force.value if request is not None else None,
+        "price": request.price if request is not None else None,
+        "price_bound": request.price_bound if request is not None else None,
+        "good_till_ns": request.good_till_ns if request is not None else None,
+        "reduce_only": request.reduce_only if request is not None else None,
+        "replaces": order.replaces or None,
         "state": order.state.value,
         "filled_units": order.filled_units,
         "reject_reason": order.reject_reason.value if order.reject_reason is not None else None,

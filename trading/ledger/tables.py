@@ -61,6 +61,14 @@ orders = sa.Table(
     sa.Column("units", ExactDecimal, nullable=False),
     sa.Column("order_type", sa.String(30), nullable=False),
     sa.Column("stop_loss_price", ExactDecimal),
+    sa.Column("take_profit_price", ExactDecimal),
+    sa.Column("trailing_stop_distance", ExactDecimal),
+    sa.Column("time_in_force", sa.String(10)),  # of our own orders; so are the next four
+    sa.Column("price", ExactDecimal),
+    sa.Column("price_bound", ExactDecimal),
+    sa.Column("good_till_ns", sa.BigInteger),
+    sa.Column("reduce_only", sa.Boolean),
+    sa.Column("replaces", sa.String(160)),  # client id of the order it was to take the place of
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("filled_units", ExactDecimal, nullable=False),
     sa.Column("reject_reason", sa.String(40)),
@@ -166,10 +174,68 @@ incidents = sa.Table(
     _session_key(),
     sa.Column("sequence", sa.BigInteger, primary_key=True),
     sa.Column("time_ns", sa.BigInteger, nullable=False),
-    sa.Column("kind", sa.String(30), nullable=False),  # blocked, risk_state, difference, degraded
+    sa.Column("kind", sa.String(30), nullable=False),  # blocked, difference, degraded, account
     sa.Column("reason", sa.String(60), nullable=False),
     sa.Column("subject", sa.String(160), nullable=False),
     sa.Column("words", sa.Text, nullable=False),
+)
+
+execution_plans = sa.Table(
+    "ledger_execution_plans",
+    metadata,
+    _session_key(),
+    sa.Column("plan_id", sa.String(160), primary_key=True),
+    sa.Column("decision_id", sa.String(160), nullable=False, index=True),
+    sa.Column("instrument", sa.String(20), nullable=False),
+    sa.Column("algorithm", sa.String(30), nullable=False),
+    sa.Column("units", ExactDecimal, nullable=False),
+    sa.Column("slices", sa.Integer, nullable=False),
+    sa.Column("children", sa.Integer, nullable=False),
+    sa.Column("executed_units", ExactDecimal, nullable=False),  # fills after the plan's end included
+    sa.Column("average_price", ExactDecimal),
+    sa.Column("arrival_mid", ExactDecimal),
+    sa.Column("expected_cost_pips", sa.Double),
+    sa.Column("price_limit", ExactDecimal),
+    sa.Column("start_ns", sa.BigInteger, nullable=False),
+    sa.Column("end_ns", sa.BigInteger, nullable=False),  # the time limit
+    sa.Column("ended_ns", sa.BigInteger),
+    sa.Column("outcome", sa.String(20)),
+    sa.Column("words", sa.Text, nullable=False),
+)
+
+risk_events = sa.Table(
+    "ledger_risk_events",
+    metadata,
+    _session_key(),
+    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("time_ns", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),  # risk_state, kill_switch
+    sa.Column("state", sa.String(20), nullable=False),  # ACTIVE, REDUCING, HALTED; ON, ON_FLATTEN, OFF
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("set_by", sa.String(120), nullable=False),
+    sa.Column("words", sa.Text, nullable=False),
+)
+
+quote_refusals = sa.Table(
+    "ledger_quote_refusals",
+    metadata,
+    _session_key(),
+    sa.Column("instrument", sa.String(80), primary_key=True),
+    sa.Column("reason", sa.String(40), primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("first_ns", sa.BigInteger, nullable=False),
+    sa.Column("last_ns", sa.BigInteger, nullable=False),
+    sa.Column("last_words", sa.Text, nullable=False),
+)
+
+reconciliations = sa.Table(
+    "ledger_reconciliations",
+    metadata,
+    _session_key(),
+    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("time_ns", sa.BigInteger, nullable=False),
+    sa.Column("scope", sa.String(30), nullable=False),
+    sa.Column("differences", sa.Integer, nullable=False),
 )
 
 watermarks = sa.Table(
@@ -200,4 +266,8 @@ PROJECTED = (
     predictions,
     decisions,
     incidents,
+    execution_plans,
+    risk_events,
+    quote_refusals,
+    reconciliations,
 )
