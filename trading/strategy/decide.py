@@ -12,7 +12,7 @@ import msgspec
 from core.domain import Instrument, OrderRequest, Prediction, Quote
 from trading.oms.identity import client_order_id
 from trading.risk.exposure import currency_exposures, gross_exposure
-from trading.strategy.sizing import SizingParameters, rebalance, target_fraction
+from trading.strategy.sizing import SizingParameters, held_fraction, rebalance, target_fraction
 
 # Targets fill the portfolio limits only up to this share: prices move between the decision and the fill.
 HEADROOM = 0.98
@@ -141,8 +141,12 @@ def _raw_target(
     if not volatility > 0:
         return None, "no volatility"
     cost = round_trip_cost(quote, float(instruments[name].pip), costs)
-    target = target_fraction(prediction.probability_short, prediction.probability_long, volatility, cost, sizing)
-    reason = "edge" if target else "edge does not pay the cost"
+    forecast = (prediction.probability_short, prediction.probability_long, volatility, cost, sizing)
+    sized = target_fraction(*forecast)
+    target = held_fraction(held, sized, *forecast)
+    reason = "edge" if sized else "edge does not pay the cost"
+    if target != sized:
+        reason = "edge pays for holding, not for entering"
     only_exits = "reducing" if inputs.reducing else inputs.exits_only.get(name)
     if only_exits and abs(target) > 0 and not _lowers(held, target):
         target = held if held * target > 0 else 0.0
@@ -183,28 +187,47 @@ def _decision(
     if abs(change) < instrument.minimum_units:
         return Decision(name, decision_id, current, target, current, f"{reason}; below the smallest size", None, digest)
     after = current + change
-    quote = inputs.quotes[name]
     opens = after != 0 and not (current * after > 0 and abs(after) < abs(current))
     order = OrderRequest(
         client_order_id=client_order_id(decision_id),
         instrument=name,
         units=change,
-        stop_loss_price=_stop(change, quote, inputs.volatilities[name], instrument, sizing) if opens else None,
         reduce_only=not opens,
         decision_id=decision_id,
         strategy=strategy,
     )
+    if opens:
+        order = _protected(order, inputs.quotes[name], inputs.volatilities[name], instrument, sizing)
     return Decision(name, decision_id, current, target, after, reason, order, digest)
 
 
-def _stop(
-    units: Decimal, quote: Quote, volatility: float, instrument: Instrument, sizing: SizingParameters
-) -> Decimal | None:
-    """Return the price of the attached stop: so many volatilities of the holding horizon behind the entry."""
-    if sizing.stop_loss_volatilities == 0:
-        return None
-    entry = quote.ask if units > 0 else quote.bid
-    distance = sizing.stop_loss_volatilities * volatility * sizing.horizon**0.5 * entry
-    distance = max(distance, float(instrument.tick))
-    price = instrument.round_price(entry - distance if units > 0 else entry + distance)
-    return price if price > 0 else None
+def _protected(
+    order: OrderRequest, quote: Quote, volatility: float, instrument: Instrument, sizing: SizingParameters
+) -> OrderRequest:
+    """Return an opening order with its bracket and its worst price.
+
+    Distances are so many volatilities of the holding horizon from the entry, at least one tick. An order that only
+    lowers a position has none of it: an exit must be filled at any price.
+    """
+    side = 1.0 if order.units > 0 else -1.0
+    entry = quote.ask if side > 0 else quote.bid
+    unit = volatility * sizing.horizon**0.5 * entry
+    tick = float(instrument.tick)
+
+    def away(volatilities: float, direction: float) -> Decimal | None:
+        if volatilities == 0:
+            return None
+        price = instrument.round_price(entry + direction * max(volatilities * unit, tick))
+        return price if price > 0 else None
+
+    trailing = sizing.trailing_stop_volatilities
+    bound = sizing.maximum_slippage_pips
+    return msgspec.structs.replace(
+        order,
+        price_bound=None
+        if bound is None
+        else instrument.round_price(entry + side * max(bound * float(instrument.pip), tick)),
+        stop_loss_price=away(sizing.stop_loss_volatilities, -side),
+        take_profit_price=away(sizing.take_profit_volatilities, side),
+        trailing_stop_distance=instrument.round_price(max(trailing * unit, tick)) if trailing else None,
+    )

@@ -15,6 +15,11 @@ which a label is called long or short:
   Technical Journal 35, 1956; continuous form: Thorp, "The Kelly Criterion in Blackjack, Sports Betting and the Stock
   Market", 2006, section 7). A fraction of it is taken because the edge is an estimate.
 * Caps: the fraction whose yearly volatility is ``target_volatility``, and a leverage limit.
+* Hysteresis: a position on the side of ``e`` is not closed while ``|e| > hold_cost_share·c``, and never enlarged for
+  it. Its closing side must be paid sooner or later; closing now and entering again costs ``c`` once more. With costs in
+  proportion to the trade the best policy is such a band in which nothing is done (Davis and Norman, "Portfolio
+  Selection with Transaction Costs", Mathematics of Operations Research 15, 1990). 1 is no band; at 0.5 the edge must
+  pay one side.
 """
 
 import math
@@ -38,7 +43,11 @@ class SizingParameters(msgspec.Struct, frozen=True):
     maximum_leverage_per_instrument: float = 1.0  # of equity
     steps_per_year: float = 260.0
     rebalance_threshold: float = 0.1  # share of the leverage cap
-    stop_loss_volatilities: float = 4.0  # distance of the attached stop, in horizon volatilities
+    stop_loss_volatilities: float = 4.0  # distance of the attached stop, in horizon volatilities; 0: none
+    take_profit_volatilities: float = 0.0  # of the attached target; 0: none
+    trailing_stop_volatilities: float = 0.0  # of the attached trailing stop; 0: none
+    maximum_slippage_pips: float | None = None  # beyond it an order that opens is not filled; None: at any price
+    hold_cost_share: float = 1.0  # of the round-trip cost that the edge of a held position must exceed
     horizon: int = 1  # steps a label looks ahead
     minimum_edge: float = 1.0  # multiple of the round-trip cost from which a label is called long or short
 
@@ -68,11 +77,23 @@ class SizingParameters(msgspec.Struct, frozen=True):
         for name in ("target_volatility", "maximum_leverage_per_instrument", "steps_per_year", "horizon"):
             if not getattr(self, name) > 0:
                 raise BadInputError(f"strategy parameter {name} must be above 0, not {getattr(self, name)}")
-        for name in ("rebalance_threshold", "stop_loss_volatilities", "minimum_edge"):
+        for name in (
+            "rebalance_threshold",
+            "stop_loss_volatilities",
+            "take_profit_volatilities",
+            "trailing_stop_volatilities",
+            "minimum_edge",
+        ):
             if not getattr(self, name) >= 0:
                 raise BadInputError(f"strategy parameter {name} must not be negative, not {getattr(self, name)}")
         if not 0 < self.kelly_fraction <= 1:
             raise BadInputError(f"strategy parameter kelly_fraction must be in (0, 1], not {self.kelly_fraction}")
+        if not 0 <= self.hold_cost_share <= 1:
+            raise BadInputError(f"strategy parameter hold_cost_share must be in [0, 1], not {self.hold_cost_share}")
+        if self.maximum_slippage_pips is not None and not self.maximum_slippage_pips > 0:
+            raise BadInputError(
+                f"strategy parameter maximum_slippage_pips must be above 0 or null, not {self.maximum_slippage_pips}"
+            )
 
 
 @overload
@@ -124,6 +145,33 @@ def target_fraction(
         usable = np.isfinite(size) & (sigma > 0) & (cost >= 0) & (edge > 0)
     result = np.where(usable, size, 0.0)
     return float(result) if result.ndim == 0 else result
+
+
+def held_fraction(
+    current: float,
+    target: float,
+    probability_short: float,
+    probability_long: float,
+    volatility: float,
+    cost_return: float,
+    parameters: SizingParameters,
+) -> float:
+    """Return ``target``, or what is held where hysteresis keeps a position that ``target`` would close.
+
+    Args:
+        current: signed fraction of equity held.
+        target: what ``target_fraction`` gave for the same forecast.
+        probability_short, probability_long, volatility, cost_return, parameters: as for ``target_fraction``.
+    """
+    if target != 0.0 or not current or not (volatility > 0 and cost_return >= 0):
+        return target
+    sigma = volatility * math.sqrt(parameters.horizon)
+    expected = (probability_long - probability_short) * (parameters.minimum_edge * cost_return + sigma / math.sqrt(2.0))
+    if not (expected * current > 0 and abs(expected) > parameters.hold_cost_share * cost_return):
+        return target
+    yearly = volatility * math.sqrt(parameters.steps_per_year)
+    cap = min(parameters.target_volatility / yearly, parameters.maximum_leverage_per_instrument)
+    return math.copysign(min(abs(current), cap), current)
 
 
 @overload
