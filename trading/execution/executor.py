@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
+
 from core.clock import Clock
 from core.crash_points import reach
-from core.domain import Heartbeat, Instrument, OrderRequest, OrderState, OrderType, Quote, RejectReason
+from core.domain import Heartbeat, Instrument, OrderRequest, OrderType, Quote, RejectReason
 from core.logging import get_logger
 from trading import records
 from trading.desk import Desk
@@ -25,7 +27,7 @@ from trading.execution.quality import describe_execution
 from trading.execution.sizing import child_units, next_slice, pause_ns, scheduled, slice_end
 from trading.execution.volume_profile import VolumeProfile
 from trading.oms.book import Order
-from trading.oms.identity import client_order_id
+from trading.oms.identity import amended_order_id, client_order_id
 from trading.risk.limits import RiskState
 
 _log = get_logger("trading")
@@ -44,7 +46,6 @@ _PASSING = frozenset(
     }
 )
 _RESTRICTED = frozenset({RejectReason.STATE_HALTED, RejectReason.STATE_REDUCING})
-_HELD = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
 
 
 class PlanExecutor:
@@ -199,7 +200,7 @@ class PlanExecutor:
             return False
         progress = read_progress(state.book, plan)
         if progress.working is not None:
-            return await self._tend(plan, progress.working)
+            return await self._tend(plan, progress, progress.working)
         now = self._clock.time_ns()
         remaining = plan.parent.units - progress.executed
         ending = self._ending(plan, progress, remaining, now)
@@ -232,9 +233,9 @@ class PlanExecutor:
                 return PlanOutcome.EXPIRED, ""
         return None
 
-    async def _tend(self, plan: ExecutionPlan, working: Order) -> bool:
+    async def _tend(self, plan: ExecutionPlan, progress: Progress, working: Order) -> bool:
         """See to a working child: cancel it when its slice is over, move it with the touch. Unsettled ones wait."""
-        if working.state not in _HELD or working.order_type is not OrderType.LIMIT:
+        if not working.working or working.order_type is not OrderType.LIMIT:
             return False
         now = self._clock.time_ns()
         if now < self._waits.get(plan.plan_id, 0):
@@ -253,7 +254,11 @@ class PlanExecutor:
         if abs(price - request.price) <= room:
             return False
         units = request.units - working.filled_units
-        replacement = passive_child(plan, 0, units, instrument, quote)
+        root = child_id(plan, progress.legs)
+        replacement = msgspec.structs.replace(
+            passive_child(plan, progress.legs, units, instrument, quote),
+            client_order_id=amended_order_id(root, progress.revisions + 1),
+        )
         rates = self._desk.rates()
         if not await self._desk.amend(working.key, replacement, rates, self._desk.equity(rates)):
             self._wait(plan)
@@ -351,7 +356,7 @@ class PlanExecutor:
             plan_id = client_order_id(request.decision_id)
             if order.key == plan_id or plan_id in plans:
                 continue
-            if order.state in _HELD:
+            if order.working:
                 await self._desk.cancel(order.key, "its plan has ended")
             left = left or not order.state.terminal
         self._leftovers = left

@@ -19,6 +19,7 @@ class Progress(msgspec.Struct):
 
     Attributes:
         legs: children sent; an amended child counts once.
+        revisions: amendments of the newest child that were sent.
         executed: signed units of all fills.
         value: sum of units times price of all fills.
         working: the one child to which something may still happen.
@@ -28,6 +29,7 @@ class Progress(msgspec.Struct):
     """
 
     legs: int = 0
+    revisions: int = 0
     executed: Decimal = _ZERO
     value: Decimal = _ZERO
     working: Order | None = None
@@ -56,6 +58,7 @@ def read_progress(book: OrderBook, plan: ExecutionPlan) -> Progress:
             _count(progress, order, book)
             if revision == 0 or order.state is not OrderState.REJECTED:
                 progress.last = order
+            progress.revisions = revision
             revision += 1
             order = book.orders.get(amended_order_id(root, revision))
     return progress
