@@ -41,7 +41,8 @@ from trading.metrics import TraderMetrics
 from trading.oms.identity import flattening_order_id
 from trading.oms.order import Order
 from trading.oms.validation import Refusal, amendment_refusal, refusal, rounded
-from trading.risk.limits import RiskParameters, RiskView, check_order
+from trading.risk.parameters import RiskParameters
+from trading.risk.pre_trade import PreTrade
 from trading.state import SessionState
 
 _log = get_logger("trading")
@@ -63,7 +64,8 @@ class Desk(Intake):
         metrics: TraderMetrics,
     ) -> None:
         super().__init__(broker, journal, clock, state, instruments, account_currency, latency, metrics)
-        self._limits = limits
+        self.risk = PreTrade(limits, instruments)
+        self.observers.append(lambda record, _: self.risk.observe(record))
         self._awaited: set[str] = set()  # orders whose reply this process still waits for: asking would be too early
 
     # -- new orders ----------------------------------------------------------------------------------------------
@@ -434,37 +436,9 @@ class Desk(Intake):
     def _check(
         self, order: OrderRequest, rates: Mapping[str, float], equity: float, replaces: Order | None = None
     ) -> Refusal | None:
-        """Ask risk about an order or, with ``replaces``, about an amendment.
-
-        The order that is replaced is not in flight beside its replacement; a stop or target is never in the way of
-        another one.
-        """
-        instrument = self.instruments.get(order.instrument)
-        if instrument is None:
-            return RejectReason.UNKNOWN_INSTRUMENT, f"the broker has no {order.instrument}"
-        now = self._clock.time_ns()
-        state = self.state
-        in_flight = state.book.in_flight(besides=replaces.key if replaces is not None else "")
-        view = RiskView(
-            state=state.risk_state,
-            now_ns=now,
-            equity=equity,
-            day_start_equity=state.day_start_equity or equity,
-            peak_equity=max(state.peak_equity, equity),
-            positions={name: float(units) for name, units in state.positions.held().items()},
-            rates=rates,
-            orders_last_minute=state.orders_within_minute(now),
-            in_flight=frozenset() if replaces is not None and replaces.protective else in_flight,
-            known_order=state.book.was_sent(order.client_order_id),
-        )
-        return check_order(
-            order.instrument,
-            float(order.units),
-            float(instrument.pip),
-            self.quotes.get(order.instrument),
-            view,
-            self._limits,
-        )
+        """Ask risk about an order or, with ``replaces``, about an amendment: that order no longer counts then."""
+        key = replaces.key if replaces is not None else ""
+        return self.risk.check(order, self.state, self.quotes, rates, equity, self._clock.time_ns(), key)
 
 
 class _NotSentError(TidegateError):

@@ -13,14 +13,13 @@ from typing import Any
 
 from core.clock import NANOSECONDS, Clock, to_rfc3339
 from core.crash_points import reach
-from core.domain import OrderState, OrderType
 from core.errors import TidegateError, UsageError
 from core.files import write_json
 from core.logging import get_logger
 from trading import records
 from trading.control.setting import KillSwitchFile, KillSwitchSetting
 from trading.desk import Desk
-from trading.oms.book import Order
+from trading.oms.order import Order
 from trading.risk.breach import Breach
 from trading.risk.parameters import BreachAction, RiskState
 
@@ -31,8 +30,6 @@ REASON = "KILL_SWITCH"  # of the risk state HALTED
 LOOK_SECONDS = 0.1  # of the machine's time between two looks at the file
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
-_ASK = (OrderState.PENDING_NEW, OrderState.UNKNOWN, OrderState.PENDING_CANCEL)
-_PROTECTIVE = (OrderType.STOP_LOSS, OrderType.TAKE_PROFIT, OrderType.TRAILING_STOP_LOSS)
 
 Stop = Callable[[str], Awaitable[object]]
 
@@ -210,13 +207,12 @@ class KillSwitch:
         desk.halt(REASON, setting.reason)
         for stop in self.before_cancelling:
             await stop("kill switch")
-        if any(order.state in _ASK for order in self._working_orders()):
-            await desk.resolve_uncertain()
         if self._working_orders():
             self._cancelled += await desk.cancel_all(f"kill switch: {setting.reason}")
         reach("kill_switch.cancelled")
-        if setting.flatten and state.positions.held() and not self._working_orders():
-            self._flattened += await desk.flatten(self._key(setting), f"kill switch: {setting.reason}")
+        if setting.flatten and state.positions.held():
+            # The key is that of the setting: after a crash the same orders are asked about, not sent again.
+            self._flattened += await desk.flatten(f"kill-switch:{setting.time_ns}", f"kill switch: {setting.reason}")
 
     def _lift_state(self, setting: records.KillSwitchSet) -> None:
         now = self._clock.time_ns()
@@ -226,25 +222,7 @@ class KillSwitch:
 
     def _working_orders(self) -> list[Order]:
         """Our own orders that are not settled; stops and targets of a position are not among them."""
-        return [
-            order
-            for order in self._desk.state.book.open()
-            if order.request is not None and order.order_type not in _PROTECTIVE
-        ]
-
-    def _key(self, setting: records.KillSwitchSet) -> str:
-        """Name the orders that close positions: the setting, and how many such rounds have ended before.
-
-        A round whose reply was lost has not ended: the same key makes the same orders, which are never sent twice.
-        """
-        prefix = f"kill-switch:{setting.time_ns}:"
-        number = 0
-        while any(
-            order.key.startswith(f"{prefix}{number}:") and order.state.terminal
-            for order in self._desk.state.book.orders.values()
-        ):
-            number += 1
-        return f"{prefix}{number}"
+        return [order for order in self._desk.state.book.open() if order.entry]
 
     def _acknowledge(self) -> None:
         if self._acknowledgement is None:

@@ -8,6 +8,9 @@ import msgspec
 
 from core.errors import BadInputError
 
+_MINUTES = ("rollover_minutes_before", "rollover_minutes_after", "close_minutes_before")
+_DAY_MINUTES = 24 * 60
+
 
 class RiskState(StrEnum):
     """How much the trader may do."""
@@ -26,34 +29,40 @@ class BreachAction(StrEnum):
 
 
 class RiskParameters(msgspec.Struct, frozen=True):
-    """Limits of one account; the defaults are those of ``params.yaml``. Leverages are multiples of equity.
+    """Limits of one account. Leverages are multiples of equity. None: not limited.
+
+    Without a section in ``params.yaml`` nothing depends on the time of day: a simulated market may trade at any hour.
 
     Attributes:
-        maximum_margin_use: share of equity that margin may take, open orders included; the rest is the buffer before
-            the broker's close-out at half the margin.
-        value_at_risk_confidence: of the one-step loss that ``maximum_value_at_risk`` limits.
-        maximum_value_at_risk: share of equity; None: reported, not limited.
-        rollover_minutes_before, rollover_minutes_after: around 17:00 New York no new risk; 0 and 0: no window.
-        weekend_minutes_before: before the weekly close (and that before a holiday) no new risk; 0: until the close.
+        maximum_instrument_leverage: notional of one instrument, orders that rest at the broker included.
+        maximum_margin_use: share of equity that margin may take, resting orders included. The rest is the buffer: the
+            broker closes out when equity falls to half the margin.
+        daily_loss_action, drawdown_action: what follows when the limit is reached.
+        maximum_value_at_risk: one-step loss at ``value_at_risk_confidence``, as a share of equity.
+        value_at_risk_decay: weight of yesterday in the covariance of returns (RiskMetrics: 0.94 for daily steps).
+        rollover_minutes_before, rollover_minutes_after: around 17:00 New York no new risk; both or none.
+        close_minutes_before: no new risk while the market is closed, and so long before it closes for a weekend or a
+            holiday; 0: until it closes.
     """
 
     maximum_order_units: float = 200_000.0
     maximum_gross_leverage: float = 5.0
     maximum_currency_leverage: float = 4.0
+    maximum_instrument_leverage: float = 3.0
+    maximum_margin_use: float = 0.5
     maximum_daily_loss: float = 0.05  # share of the equity at the start of the trading day
+    daily_loss_action: BreachAction = BreachAction.REDUCE
     maximum_drawdown: float = 0.25  # share of the highest equity
+    drawdown_action: BreachAction = BreachAction.REDUCE
+    maximum_value_at_risk: float | None = None
+    value_at_risk_confidence: float = 0.99
+    value_at_risk_decay: float = 0.94
     maximum_spread_pips: float = 10.0
     stale_price_seconds: float = 10.0
     maximum_orders_per_minute: int = 120
-    maximum_instrument_leverage: float = 3.0
-    maximum_margin_use: float = 0.9
-    daily_loss_action: BreachAction = BreachAction.REDUCE
-    drawdown_action: BreachAction = BreachAction.REDUCE
-    value_at_risk_confidence: float = 0.99
-    maximum_value_at_risk: float | None = None
-    rollover_minutes_before: float = 0.0
-    rollover_minutes_after: float = 0.0
-    weekend_minutes_before: float = 0.0
+    rollover_minutes_before: float | None = None
+    rollover_minutes_after: float | None = None
+    close_minutes_before: float | None = None
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "RiskParameters":
@@ -81,11 +90,16 @@ class RiskParameters(msgspec.Struct, frozen=True):
             if value is None or isinstance(value, str):
                 continue
             number = cast("float", value)
-            if name.endswith(("_before", "_after")):
-                if not 0 <= number < 24 * 60:
-                    raise BadInputError(f"risk parameter {name} must be minutes of less than a day, not {number}")
+            if name in _MINUTES:
+                if not 0 <= number < _DAY_MINUTES:
+                    raise BadInputError(f"risk parameter {name} must be minutes, 0 to less than a day, not {number}")
             elif not number > 0:
                 raise BadInputError(f"risk parameter {name} must be above 0, not {number}")
-        for name in ("value_at_risk_confidence",):
-            if not 0.5 < getattr(self, name) < 1.0:
-                raise BadInputError(f"risk parameter {name} must be between 0.5 and 1, not {getattr(self, name)}")
+        if (self.rollover_minutes_before is None) != (self.rollover_minutes_after is None):
+            raise BadInputError("risk parameters rollover_minutes_before and _after: give both or none")
+        if not 0.5 < self.value_at_risk_confidence < 1:
+            raise BadInputError(
+                f"risk parameter value_at_risk_confidence must be in (0.5, 1), not {self.value_at_risk_confidence}"
+            )
+        if not self.value_at_risk_decay < 1:
+            raise BadInputError(f"risk parameter value_at_risk_decay must be below 1, not {self.value_at_risk_decay}")
