@@ -5,15 +5,18 @@ five-second candle before it. What the broker cannot give is missing, and said.
 """
 
 import msgspec
+import numpy as np
 
 from core.clock import NANOSECONDS
 from core.domain import Bar, BarKind, Instrument, mid_price
 from core.errors import BadInputError, UnavailableError
 from core.logging import get_logger
+from data.calendar import ForexCalendar
 from trading.bars import BarSource, fixing_bar
 from trading.brokers.interface import Broker
 
 _log = get_logger("trading")
+_FOREX = ForexCalendar()
 _FINE_SECONDS = 5
 _FIXING_WINDOW_NS = 60 * NANOSECONDS
 
@@ -31,7 +34,9 @@ class Backfill:
         self._source = source
 
     async def steps(self, boundaries: list[int]) -> dict[int, dict[str, Bar]]:
-        """Return the bars of each boundary by instrument; a boundary nobody has a bar for is left out.
+        """Return the bars of each boundary by instrument; none where nobody has one though the market was open.
+
+        A boundary in a closed market (a weekend) is left out: there is nothing to have missed.
 
         Args:
             boundaries: past ones, oldest first.
@@ -46,7 +51,9 @@ class Backfill:
                 for bar in await self._candles(name, self._bar_seconds, start, boundaries[-1]):
                     if bar.close_time_ns in found:
                         found[bar.close_time_ns][name] = _without_simulated_volume(bar)
-        return {boundary: bars for boundary, bars in found.items() if bars}
+        times = np.array(boundaries, np.int64)
+        traded = _FOREX.is_open(times - 1) if boundaries else times  # the moment before: a bar ends at its boundary
+        return {time: found[time] for time, was_open in zip(boundaries, traded, strict=True) if found[time] or was_open}
 
     async def _fixing(self, boundary: int) -> dict[str, Bar]:
         bars = self._source.close_until(boundary)

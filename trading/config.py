@@ -8,10 +8,13 @@ import msgspec
 from core.digest import digest_value
 from core.domain import BarKind
 from core.errors import ConfigurationError, IntegrityError
+from trading.execution.parameters import ExecutionParameters
+from trading.feeds.guard import GuardParameters
+from trading.reconciliation.parameters import ReconciliationParameters
 from trading.risk.limits import RiskParameters
 from trading.strategy.sizing import SizingParameters
 
-_PLACES = frozenset({"session_directory", "state_path", "status_port"})
+_PLACES = frozenset({"session_directory", "state_path", "status_port", "kill_switch_path", "journal_segment_bytes"})
 
 
 class CostParameters(msgspec.Struct, frozen=True):
@@ -39,6 +42,13 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
         bar_seconds: length of a time bar.
         step_timeout_seconds: a step with instruments missing is closed this long after its boundary.
         maximum_decision_age_seconds: a decision interrupted by a crash is finished only while it is younger.
+        journal_segment_bytes: a journal segment of this size is followed by a new one.
+        execution: how orders are worked off.
+        feed: what counts as a price.
+        reconciliation: how often the broker is asked.
+        follow_events: whether the session is live: the broker's events are followed and a timer runs in silence. In
+            lockstep and replay things happen at events of the feed only.
+        kill_switch_path: the file shared by all traders of a state directory; None: one of the session's own.
         status_port: of the loopback status server; 0 picks a free one, None starts none.
     """
 
@@ -55,16 +65,21 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
     sizing: SizingParameters = SizingParameters()
     costs: CostParameters = CostParameters()
     risk: RiskParameters = RiskParameters()
+    execution: ExecutionParameters = ExecutionParameters()
+    feed: GuardParameters = GuardParameters()
+    reconciliation: ReconciliationParameters = ReconciliationParameters()
     fixing_time: str = "14:15"
     fixing_zone: str = "Europe/Berlin"
     bar_seconds: int = 3600
     step_timeout_seconds: float = 30.0
     maximum_decision_age_seconds: float = 60.0
     snapshot_steps: int = 500
+    journal_segment_bytes: int = 64 * 1024 * 1024
     account_currency: str = "USD"
     status_port: int | None = 0
     follow_events: bool = False
     simulated: bool = False
+    kill_switch_path: Path | None = None
 
     def check(self) -> None:
         """Refuse a session that cannot be run.
@@ -82,6 +97,9 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError("session_id and strategy must not be empty")
         self.sizing.check()
         self.risk.check()
+        self.execution.check()
+        self.feed.check()
+        self.reconciliation.check()
 
     def content(self) -> bytes:
         """Return everything that decides what the session does (not where its files lie) as JSON."""

@@ -7,6 +7,8 @@ from trading.desk import Desk
 from trading.metrics import TraderMetrics
 
 _log = get_logger("trading")
+# While one of these is missing no instrument gets more risk; stale prices and lost predictions do that for themselves.
+NO_NEW_RISK = ("clock", "disk", "orders", "price_stream")
 
 
 class Degradation:
@@ -38,6 +40,11 @@ class Degradation:
         self._desk.commit(records.Degraded(self._clock.time_ns(), what, "back", over=True))
         self._metrics.degraded.labels(what).set(0)
         _log.info("no longer degraded", what=what)
+
+    def no_new_risk(self) -> str:
+        """Return why the whole account may not get more risk, or nothing where it may."""
+        degraded = self._desk.state.degraded
+        return "; ".join(degraded[what] for what in NO_NEW_RISK if what in degraded) if degraded else ""
 
     def since(self) -> dict[str, int]:
         """Return when each missing thing went (UTC ns); of one from before a restart, when this process began."""

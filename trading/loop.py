@@ -5,22 +5,28 @@ Feed event → journal → bars → steps; what happens at a step is the step ru
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 from core.clock import NANOSECONDS, Clock
 from core.crash_points import reach
 from core.domain import BarKind, Heartbeat, Quote
 from core.errors import BadInputError
+from core.logging import get_logger
 from trading import records
 from trading.backfill import Backfill
 from trading.bars import BarSource
 from trading.config import TraderConfig
 from trading.desk import Desk
+from trading.feeds.guard import QuoteGuard
 from trading.feeds.interface import Feed
 from trading.metrics import TraderMetrics
 from trading.step_runner import StepRunner
 from trading.steps import Step, StepAssembler
 from trading.strategy.interface import Strategy
+from trading.upkeep import Upkeep
 
+_log = get_logger("trading")
+_REFUSALS_LOGGED = 10  # one by one; all are in the journal and counted
 MAXIMUM_BACKFILL = 20_000  # steps between the strategy's state and now
 
 
@@ -38,8 +44,16 @@ class TradingLoop:
         assembler: StepAssembler,
         source: BarSource,
         backfill: Backfill,
+        guard: QuoteGuard,
+        upkeep: Upkeep,
         metrics: TraderMetrics,
+        tick_seconds: float | None = None,
     ) -> None:
+        """Wire the parts.
+
+        ``tick_seconds`` of the clock pass between two rounds of upkeep while the feed is silent; None in lockstep and
+        replay, where things happen at events only.
+        """
         self._config = config
         self._clock = clock
         self._feed = feed
@@ -49,6 +63,13 @@ class TradingLoop:
         self._assembler = assembler
         self._source = source
         self._backfill = backfill
+        self._guard = guard
+        self._upkeep = upkeep
+        self._metrics = metrics
+        self._tick_seconds = tick_seconds
+        self._turn = asyncio.Lock()  # an event or a tick of the timer: never both at once
+        self._timer: asyncio.Task[None] | None = None
+        self._refused = 0
         self._incomplete = 0  # boundary of a bar whose first quotes were missed
         self._count_quote = metrics.events.labels("quote").inc
         self._count_heartbeat = metrics.events.labels("heartbeat").inc
@@ -78,6 +99,22 @@ class TradingLoop:
             UnavailableError: the feed or the journal is gone.
         """
         await self._begin(standing, newest)
+        await self._upkeep.begin()
+        if self._tick_seconds is None:
+            return await self._run(self._take)
+        self._timer = asyncio.create_task(self._tick(self._tick_seconds))
+        self._timer.add_done_callback(lambda _: self.stop())  # it ends by a failure, or because this ends
+        try:
+            ended = await self._run(self._take_in_turn)
+        finally:
+            failure = self._timer.exception() if self._timer.done() and not self._timer.cancelled() else None
+            self._timer.cancel()
+            await asyncio.gather(self._timer, return_exceptions=True)
+        if failure is not None:
+            raise failure
+        return ended
+
+    async def _run(self, take: Callable[[Quote | Heartbeat], Awaitable[None]]) -> str:
         stream = self._feed.events()
         while not self._stopping:
             self._idle = asyncio.current_task()
@@ -91,13 +128,25 @@ class TradingLoop:
                 raise
             finally:
                 self._idle = None
-            await self._take(item)
+            await take(item)
         return "stopped"
+
+    async def _tick(self, seconds: float) -> None:
+        """Keep things going while the feed is silent."""
+        while True:
+            await self._clock.sleep(seconds)
+            async with self._turn:
+                await self._upkeep.tick()
+
+    async def _take_in_turn(self, item: Quote | Heartbeat) -> None:
+        async with self._turn:
+            await self._take(item)
 
     async def _begin(self, standing: list[Quote | Heartbeat], newest: Step | None) -> None:
         """Take in the standing quotes, finish what a crash interrupted, and fill in the steps nobody watched."""
         for item in standing:
-            self._note(item)
+            if not self._note(item):
+                continue
             if isinstance(item, Quote) and self._config.market is BarKind.FIXING:
                 self._source.on_quote(item)  # the standing quote may be the one of a fixing just passed
         await self._runner.finish_interrupted(newest)
@@ -111,6 +160,9 @@ class TradingLoop:
             )
         filled = await self._backfill.steps(missed)
         for boundary, bars in filled.items():
+            if not bars:
+                self._runner.lack(boundary, "nobody has a bar of it")
+                continue
             step = self._assembler.step_of(boundary, bars)
             if now - step.time_ns <= self._config.maximum_decision_age_seconds * NANOSECONDS:
                 await self._runner.run(step, time.perf_counter_ns())
@@ -122,8 +174,13 @@ class TradingLoop:
             length = self._config.bar_seconds * NANOSECONDS
             self._incomplete = (now // length + 1) * length if now % length else 0
 
-    def _note(self, item: Quote | Heartbeat) -> None:
+    def _note(self, item: Quote | Heartbeat) -> bool:
+        """Write an event of the feed down; return whether anything may be made of it."""
         if isinstance(item, Quote):
+            refusal = self._guard.refusal(item, self._clock.time_ns())
+            if refusal is not None:
+                self._refuse(refusal)
+                return False
             self._desk.quotes[item.instrument] = item
             self._desk.commit(records.QuoteSeen(item))
             reach("quote.noted")
@@ -131,14 +188,29 @@ class TradingLoop:
         else:
             self._desk.commit(records.HeartbeatSeen(item))
             self._count_heartbeat()
+            self._upkeep.on_heartbeat(item)
+        return True
+
+    def _refuse(self, refusal: records.QuoteRefused) -> None:
+        self._desk.commit(refusal)
+        self._metrics.quotes_refused.labels(refusal.reason).inc()
+        self._refused += 1
+        if self._refused <= _REFUSALS_LOGGED:
+            _log.error("quote refused", instrument=refusal.instrument, reason=refusal.reason, words=refusal.words)
 
     async def _take(self, item: Quote | Heartbeat) -> None:
         received = time.perf_counter_ns()
         self.last_event_monotonic = time.monotonic()
-        self._note(item)
-        for step in self._assembler.on_event(item):
-            if step.time_ns == self._incomplete:
-                filled = await self._backfill.steps([step.time_ns])
-                if step.time_ns in filled:
-                    step = self._assembler.step_of(step.time_ns, filled[step.time_ns])
-            await self._runner.run(step, received)
+        if self._note(item):
+            self._upkeep.on_event(item)
+            for step in self._assembler.on_event(item):
+                await self._runner.run(await self._completed(step), received)
+        await self._upkeep.run()
+
+    async def _completed(self, step: Step) -> Step:
+        """Return a step with the bar a connection fell into taken from the broker."""
+        if step.time_ns != self._incomplete:
+            return step
+        filled = await self._backfill.steps([step.time_ns])
+        bars = filled.get(step.time_ns)
+        return self._assembler.step_of(step.time_ns, bars) if bars else step

@@ -18,6 +18,9 @@ class TraderMetrics:
             registry=self.registry,
         )
         self.events = Counter("tidegate_feed_events_total", "Quotes and heartbeats", ["kind"], registry=self.registry)
+        self.quotes_refused = Counter(
+            "tidegate_quotes_refused_total", "Quotes that are no prices, by reason", ["reason"], registry=self.registry
+        )
         self.steps = Counter("tidegate_steps_total", "Decision times", registry=self.registry)
         self.predictions = Counter(
             "tidegate_predictions_total", "Predictions by who made them", ["answered_by"], registry=self.registry

@@ -1,7 +1,7 @@
 """The trader's loopback server: ``/healthz``, ``/metrics`` and ``/status``."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from core.errors import BadInputError
 from trading.metrics import TraderMetrics
 
 HOST = "127.0.0.1"
+_HEALTH = ("state", "state_reason", "degraded", "degraded_since", "kill_switch")
 
 
 class StatusServer:
@@ -22,9 +23,17 @@ class StatusServer:
         port: 0 picks a free one; see ``port`` after ``start``.
         describe: a JSON-serialisable picture of the trader; its ``healthy`` decides over 200 or 503.
         metrics: of the trader.
+        routes: what others answer here (the kill switch).
     """
 
-    def __init__(self, port: int, describe: Callable[[], dict[str, Any]], metrics: TraderMetrics) -> None:
+    def __init__(
+        self,
+        port: int,
+        describe: Callable[[], dict[str, Any]],
+        metrics: TraderMetrics,
+        routes: Sequence[web.RouteDef] = (),
+    ) -> None:
+        self._routes = routes
         self._wanted = port
         self._describe = describe
         self._metrics = metrics
@@ -42,6 +51,7 @@ class StatusServer:
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/metrics", self._expose)
         application.router.add_get("/status", self._status)
+        application.router.add_routes(self._routes)
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, HOST, self._wanted)
@@ -61,7 +71,8 @@ class StatusServer:
     async def _healthz(self, _: web.Request) -> web.Response:
         picture = self._describe()
         healthy = bool(picture["healthy"])
-        short = {"healthy": healthy, "state": picture["state"], "degraded": picture["degraded"]}
+        short = {"healthy": healthy}
+        short |= {name: picture[name] for name in _HEALTH if name in picture}
         return _json(short, 200 if healthy else 503)
 
     async def _status(self, _: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 Per step: bars → strategy prepares → catch up with the broker → decisions → risk → journal → broker.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -18,10 +19,12 @@ from trading.degradation import Degradation
 from trading.desk import Desk
 from trading.latency import LatencyRecorder
 from trading.metrics import TraderMetrics
+from trading.risk.breach import assess
 from trading.risk.limits import RiskState, reduces
 from trading.steps import Step
 from trading.strategy.decide import Decision
 from trading.strategy.interface import Portfolio, Strategy
+from trading.upkeep import Upkeep
 
 _log = get_logger("trading")
 
@@ -36,6 +39,7 @@ class StepRunner:
         desk: Desk,
         strategy: Strategy,
         degradation: Degradation,
+        upkeep: Upkeep,
         latency: LatencyRecorder,
         metrics: TraderMetrics,
     ) -> None:
@@ -44,6 +48,7 @@ class StepRunner:
         self._desk = desk
         self._strategy = strategy
         self._degradation = degradation
+        self._upkeep = upkeep
         self._latency = latency
         self._metrics = metrics
 
@@ -78,6 +83,11 @@ class StepRunner:
         self._desk.commit(records.StepMissed(step.time_ns, words))
         _log.warning("step missed: features updated, nothing decided", time_ns=step.time_ns)
         self._strategy.settle(step, self._clock.time_ns())
+
+    def lack(self, time_ns: int, words: str) -> None:
+        """Say that a step is missing altogether: no bar, so nothing for features either."""
+        self._desk.commit(records.StepMissed(time_ns, words))
+        _log.warning("step missed: no bar of it", time_ns=time_ns)
 
     async def finish_interrupted(self, newest: Step | None) -> None:
         """After a crash inside a step: send what was decided and not sent, or decide if that was not done.
@@ -115,10 +125,14 @@ class StepRunner:
     async def _decide_and_send(self, step: Step, received: int) -> None:
         started = time.perf_counter_ns()
         try:
-            await self._desk.catch_up()
-            if self._desk.state.book.uncertain():
-                await self._desk.resolve_uncertain()
-            self._degradation.end("broker")
+            for name in sorted({plan.parent.instrument for plan in self._desk.state.plans.values()}):
+                await self._upkeep.executor.supersede(name, f"the step of {step.time_ns} decides anew")
+            follower = self._upkeep.follower
+            if follower is None or not follower.fresh or self._desk.state.book.uncertain():
+                await self._desk.catch_up()
+                if self._desk.state.book.uncertain():
+                    await self._desk.resolve_uncertain()
+                self._degradation.end("broker")
         except TidegateError as error:
             # Positions may not be what we think: nothing is decided on a guess.
             self._degradation.begin("broker", error.message)
@@ -129,14 +143,14 @@ class StepRunner:
         now = self._clock.time_ns()  # the one reading of this decision
         rates = self._desk.rates()
         equity = self._desk.equity(rates)
-        self._update_risk_state(equity, now)
+        await self._update_risk_state(equity, now)
         portfolio = Portfolio(
             equity=equity,
             positions=self._desk.held(),
             quotes=self._desk.quotes,
             rates=rates,
             instruments=self._desk.instruments,
-            exits_only=dict.fromkeys(step.missing, "no bar") | self._stale(now),
+            exits_only=self._exits_only(step, now),
             reducing=self._desk.state.risk_state is not RiskState.ACTIVE,
         )
         decisions = await self._strategy.decide(step, now, portfolio)
@@ -150,9 +164,12 @@ class StepRunner:
     async def _send(self, orders: Sequence[OrderRequest], received: int) -> None:
         """Send what lowers positions first: limits are then never touched by the order of the alphabet."""
         held = self._desk.held()
+        volatilities = self._strategy.volatilities()
         for order in sorted(orders, key=lambda order: (not _lowers(held, order), order.instrument)):
-            rates = self._desk.rates()
-            await self._desk.send(order, rates, self._desk.equity(rates), received)
+            volatility = volatilities.get(order.instrument, math.nan)
+            if not await self._upkeep.executor.start(order, volatility, received):
+                rates = self._desk.rates()
+                await self._desk.send(order, rates, self._desk.equity(rates), received)
 
     def _finish(self, time_ns: int) -> None:
         rates = self._desk.rates()
@@ -163,6 +180,12 @@ class StepRunner:
         reach("step.done")
         self._metrics.equity.set(equity)
         self._metrics.processed.set(time_ns / NANOSECONDS)
+
+    def _exits_only(self, step: Step, now: int) -> dict[str, str]:
+        """Instruments that may not get more risk, and why."""
+        words = self._degradation.no_new_risk()
+        everybody = dict.fromkeys(self._config.instruments, words) if words else {}
+        return everybody | dict.fromkeys(step.missing, "no bar") | self._stale(now)
 
     def _stale(self, now: int) -> dict[str, str]:
         """Instruments whose price is too old for new risk."""
@@ -180,19 +203,14 @@ class StepRunner:
             self._degradation.end("price")
         return stale
 
-    def _update_risk_state(self, equity: float, now: int) -> None:
-        """Go to REDUCING when a loss limit is reached. A day's loss ends with the day, a drawdown only by hand."""
-        state, limits = self._desk.state, self._config.risk
+    async def _update_risk_state(self, equity: float, now: int) -> None:
+        """Act on a loss limit that was reached. A day's loss ends with the day, a drawdown only by hand."""
+        state = self._desk.state
         if state.risk_state is RiskState.REDUCING and state.risk_reason == "DAILY_LOSS" and state.day_changed(now):
             self._desk.commit(records.RiskStateChanged(RiskState.ACTIVE, now, "NEW_DAY", "a new trading day began"))
-        if state.risk_state is not RiskState.ACTIVE or equity <= 0:
-            return
-        day_start = state.equity if state.day_changed(now) else state.day_start_equity
-        if equity <= state.peak_equity * (1.0 - limits.maximum_drawdown):
-            words = f"equity {equity:.2f} is {1 - equity / state.peak_equity:.1%} below its peak"
-            self._desk.halt("DRAWDOWN", words, RiskState.REDUCING)
-        elif equity <= day_start * (1.0 - limits.maximum_daily_loss):
-            self._desk.halt("DAILY_LOSS", f"{1 - equity / day_start:.1%} lost today", RiskState.REDUCING)
+        breach = assess(state, equity, now, self._config.risk)
+        if breach is not None:
+            await self._upkeep.kill_switch.trip(breach, now)
 
     def _record(self, decision: Decision, time_ns: int) -> records.DecisionMade:
         quote = self._desk.quotes.get(decision.instrument)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from core.clock import Clock, LiveClock, SteadyClock, to_rfc3339
 from core.crash_points import reach
 from core.digest import digest_value
@@ -22,14 +24,24 @@ from trading.bars import BarBuilder, BarSource, FixingSampler
 from trading.brokers.interface import Broker
 from trading.calendar import BarSchedule, FixingSchedule, Schedule
 from trading.config import TraderConfig
+from trading.control.http import routes as control_routes
+from trading.control.kill_switch import KillSwitch
+from trading.control.sessions import acknowledgement_path
 from trading.degradation import Degradation
 from trading.desk import Desk
+from trading.execution.executor import PlanExecutor
+from trading.execution.plan import PlanOutcome
+from trading.feeds.accelerated import AcceleratedClock
+from trading.feeds.clock_watch import ClockWatch
+from trading.feeds.guard import QuoteGuard
 from trading.feeds.interface import Feed
+from trading.following import EventFollower
 from trading.latency import LatencyRecorder
 from trading.ledger.thread import LedgerThread
 from trading.loop import TradingLoop
 from trading.metrics import TraderMetrics
 from trading.reconciliation.compare import ReconciliationResult
+from trading.reconciliation.continuous import Reconciler
 from trading.reconciliation.start import reconcile
 from trading.state import SessionState
 from trading.status import StatusServer
@@ -38,6 +50,7 @@ from trading.steps import Step, StepAssembler, step_of_record
 from trading.strategy.interface import Strategy
 from trading.strategy.model import ModelStrategy
 from trading.summary import CostsPaid, SessionSummary, SummaryCollector, read_state, write_summary
+from trading.upkeep import TICK_SECONDS, Upkeep
 from trading.window import FeatureWindow
 
 _log = get_logger("trading")
@@ -60,6 +73,7 @@ async def run_trader(
     started: Callable[[TradingLoop, StatusServer | None], None] | None = None,
     publisher: FeaturePublisher | None = None,
     strategy: StrategyMaker | None = None,
+    control_token: SecretStr | None = None,
 ) -> SessionSummary:
     """Trade a session until the feed ends, SIGTERM or SIGINT comes, and return its summary.
 
@@ -76,6 +90,7 @@ async def run_trader(
         database_url: of the ledger; None keeps the journal only and takes no lease.
         handle_signals: whether SIGTERM and SIGINT end the session cleanly.
         publisher: takes each live feature row for the online store; None keeps them in the session only.
+        control_token: lets the kill switch be turned over HTTP; None leaves that out.
         strategy: makes what decides, from the desk and its degradations; None: the registered model's strategy.
         started: called once with the loop and the status server when trading is about to begin.
 
@@ -92,8 +107,10 @@ async def run_trader(
     # A write to disk gives the interpreter lock away; other threads must hand it back before an order gets old.
     sys.setswitchinterval(SWITCH_SECONDS)
     journal_directory = config.session_directory / JOURNAL
-    with Journal(journal_directory) as journal:
-        trader = _Trader(config, broker, predictor, clock, feed, journal, journal_directory, publisher, strategy)
+    with Journal(journal_directory, config.journal_segment_bytes) as journal:
+        trader = _Trader(
+            config, broker, predictor, clock, feed, journal, journal_directory, publisher, strategy, control_token
+        )
         return await trader.run(database_url, handle_signals, started)
 
 
@@ -111,12 +128,14 @@ class _Trader:
         journal_directory: Path,
         publisher: FeaturePublisher | None,
         strategy_maker: StrategyMaker | None,
+        control_token: SecretStr | None,
     ) -> None:
         self.config = config
         self.publisher = publisher
         self.broker = broker
         self.predictor = predictor
         self.strategy_maker = strategy_maker
+        self.control_token = control_token
         # One time for what is decided in one go: a replay reads it from the journal.
         self.clock = SteadyClock(clock) if isinstance(clock, LiveClock) else clock
         self.feed = feed
@@ -130,6 +149,8 @@ class _Trader:
         self.loop: TradingLoop | None = None
         self.desk: Desk | None = None
         self.degradation: Degradation | None = None
+        self.upkeep: Upkeep | None = None
+        self.speed = clock.speed if isinstance(clock, AcceleratedClock) else 1.0  # its seconds in one of the machine's
 
     async def run(
         self,
@@ -160,6 +181,7 @@ class _Trader:
         desk.observers.append(lambda record, _: self.collector.observe(record, state))
         self.degradation = degradation = Degradation(desk, self.clock, self.metrics)
         strategy = make_strategy(desk, degradation)
+        self.upkeep = upkeep = self._upkeep(desk, degradation, instruments)
         newest = [step_of_record(record, len(self.config.instruments)) for record in steps]
         for step in newest:
             strategy.observe(step)
@@ -176,14 +198,20 @@ class _Trader:
                 self.feed,
                 desk,
                 strategy,
-                StepRunner(self.config, self.clock, desk, strategy, degradation, self.latency, self.metrics),
+                StepRunner(self.config, self.clock, desk, strategy, degradation, upkeep, self.latency, self.metrics),
                 assembler,
                 source,
                 Backfill(self.broker, self.config.market, instruments, self.config.bar_seconds, source),
+                QuoteGuard(self.config.instruments, self.config.feed, self.config.market is not BarKind.FIXING),
+                upkeep,
                 self.metrics,
+                TICK_SECONDS * self.speed if self.config.follow_events else None,
             )
             if self.config.status_port is not None:
-                status = StatusServer(self.config.status_port, self._describe, self.metrics)
+                routes = (
+                    control_routes(upkeep.kill_switch, self.control_token, self.clock) if self.control_token else []
+                )
+                status = StatusServer(self.config.status_port, self._describe, self.metrics, routes)
                 await status.start()
             if started is not None:
                 started(loop, status)
@@ -214,6 +242,36 @@ class _Trader:
         return lambda desk, degradation: ModelStrategy(
             self.config, desk, predictor, window, degradation, self.metrics, path
         )
+
+    def _upkeep(self, desk: Desk, degradation: Degradation, instruments: dict[str, Instrument]) -> Upkeep:
+        """Wire what runs after every event; a live session also watches clock and streams, and follows the broker."""
+        config, live = self.config, self.config.follow_events
+        directory = config.session_directory
+        path = config.kill_switch_path or directory / "control" / "kill-switch.json"
+        seconds = 86_400.0 if config.market is BarKind.FIXING else float(config.bar_seconds)
+        executor = PlanExecutor(config.execution, desk, self.clock, instruments, seconds)
+        kill_switch = KillSwitch(path, desk, self.clock, acknowledgement_path(directory))
+
+        async def stop_plans(words: str) -> None:
+            await executor.stop_all(PlanOutcome.STOPPED, words)
+
+        kill_switch.before_cancelling.append(stop_plans)
+        reconciler = Reconciler(config.reconciliation, self.broker, desk, self.clock, degradation, live)
+        upkeep = Upkeep(
+            kill_switch,
+            executor,
+            reconciler,
+            desk,
+            degradation,
+            self.clock,
+            self.feed,
+            self.journal_directory,
+            config.risk.stale_price_seconds,
+        )
+        if live:
+            upkeep.watch = ClockWatch(self.clock, degradation, self.speed)
+            upkeep.follower = EventFollower(self.broker, desk, degradation)
+        return upkeep
 
     async def _instruments(self) -> dict[str, Instrument]:
         offered = await self.broker.instruments()
@@ -292,7 +350,10 @@ class _Trader:
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 running.add_signal_handler(number, loop.stop)
-        follower = asyncio.create_task(self._follow_events()) if self.config.follow_events else None
+        assert self.upkeep is not None
+        follower = self.upkeep.follower
+        if follower is not None:
+            follower.start()
         try:
             ended = await loop.run(standing, newest)
         finally:
@@ -300,17 +361,11 @@ class _Trader:
                 for number in (signal.SIGTERM, signal.SIGINT):
                     running.remove_signal_handler(number)
             if follower is not None:
-                follower.cancel()
-                await asyncio.gather(follower, return_exceptions=True)
+                await follower.close()
+            await self.upkeep.reconciler.close()
         if self.lease_lost:
             raise RefusedError(f"account {self.config.account_key} was taken by another trader: this one stopped")
         return ended
-
-    async def _follow_events(self) -> None:
-        """Take the broker's events as they come, in the loop's own thread."""
-        assert self.desk is not None
-        async for event in self.broker.events(self.desk.state.caught_up):
-            self.desk.take(event, "stream")
 
     async def _final_reconciliation(self, desk: Desk) -> ReconciliationResult | None:
         try:
@@ -332,7 +387,7 @@ class _Trader:
             self.loop.stop()
 
     def _describe(self) -> dict[str, Any]:
-        assert self.desk is not None
+        assert self.desk is not None and self.degradation is not None and self.upkeep is not None
         state = self.desk.state
         held = state.positions.held()
         lag = self.journal.last_sequence - self.ledger.watermark if self.ledger is not None else None
@@ -347,6 +402,10 @@ class _Trader:
             "state": state.risk_state.value,
             "state_reason": state.risk_reason,
             "degraded": dict(state.degraded),
+            "degraded_since": {what: to_rfc3339(since) for what, since in self.degradation.since().items()},
+            "kill_switch": self.upkeep.kill_switch.describe(),
+            "plans": sorted(state.plans),
+            "reconciliation": self.upkeep.reconciler.describe(),
             "processed_through": to_rfc3339(self.collector.steps[-1]) if self.collector.steps else None,
             "clock": to_rfc3339(self.clock.time_ns()),
             "steps": state.steps,

@@ -46,8 +46,7 @@ class TraderOrder(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str
     database_url: str = ""
     crash_point: str = ""
-    stop_loss_volatilities: float = 4.0
-    execution: dict[str, Any] = {}  # fields of ExecutionParameters
+    style: str = "market"
     started: float = 0.0  # CLOCK_MONOTONIC when the process was asked for
     speed: float = 0.0
     segment_bytes: int = 64 * 1024 * 1024
@@ -171,6 +170,11 @@ class TimedFeed:
     def __init__(self, inner: Any, asked: Callable[[], None]) -> None:
         self._inner = inner
         self._asked = asked
+
+    @property
+    def heard_ns(self) -> int:
+        """When the inner feed last said anything."""
+        return self._inner.heard_ns
 
     async def prime(self) -> list[Quote | Heartbeat]:
         return await self._inner.prime()

@@ -9,6 +9,11 @@ from core.domain import Heartbeat, Quote
 class Feed(Protocol):
     """Quotes and heartbeats of a session, in order."""
 
+    @property
+    def heard_ns(self) -> int:
+        """When the source last said anything, by the session's clock; 0 for a source that cannot fall silent."""
+        ...
+
     async def prime(self) -> list[Quote | Heartbeat]:
         """Subscribe and return the standing quotes: nothing after them is missed.
 

@@ -35,6 +35,12 @@ class LiveFeed:
         self._grace_ns = round(grace_seconds * NANOSECONDS)
         self._stream: AsyncIterator[Quote | Heartbeat] | None = None
         self._pending: asyncio.Task[Quote | Heartbeat] | None = None
+        self._heard_ns = 0
+
+    @property
+    def heard_ns(self) -> int:
+        """When the stream last said anything: a quote, or a heartbeat that was not this feed's own."""
+        return self._heard_ns
 
     async def prime(self) -> list[Quote | Heartbeat]:
         self._stream = self._broker.quotes(self._instruments)
@@ -43,6 +49,7 @@ class LiveFeed:
         missing = set(self._instruments)
         while missing:
             item = await anext(self._stream)
+            self._heard_ns = self._clock.time_ns()
             standing.append(item)
             if isinstance(item, Quote):
                 missing.discard(item.instrument)
@@ -61,7 +68,9 @@ class LiveFeed:
                     yield Heartbeat(now - self._grace_ns, now)
                     continue
                 finished, self._pending = self._pending, None
-                yield finished.result()
+                item = finished.result()
+                self._heard_ns = self._clock.time_ns()
+                yield item
         finally:
             if self._pending is not None:
                 self._pending.cancel()

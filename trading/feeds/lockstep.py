@@ -96,6 +96,11 @@ class LockstepFeed:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def heard_ns(self) -> int:
+        """0: without its source there is no next event at all."""
+        return 0
+
     async def prime(self) -> list[Quote | Heartbeat]:
         self._stream = self._broker.quotes(self._instruments)
         await self._broker.quotes_ready(self._timeout)

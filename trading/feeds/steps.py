@@ -21,6 +21,11 @@ class StepFeed:
         self._clock = clock
         self._resume_ns = resume_ns
 
+    @property
+    def heard_ns(self) -> int:
+        """0: without its source there is no next event at all."""
+        return 0
+
     async def prime(self) -> list[Quote | Heartbeat]:
         opening = {quote.instrument: quote for quote in self._source.opening()}
         for step in self._source.steps(0, opening):
