@@ -12,9 +12,12 @@ from trading.matching.wire import ZERO, ZERO_MONEY, Wire
 class AccountConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     """What an account is opened with.
 
-    ``liquidity`` is the size the best price is good for (the recordings show 10,000,000 for majors); an order beyond it
-    is not filled at that price. ``commission_per_million`` is per million of traded notional, both in the account
-    currency, per side.
+    ``liquidity`` is the size each side of a quote is good for (the recordings show 10,000,000 for majors), used up by
+    what trades on it and renewed by the next quote. ``commission_per_million`` is per million of traded notional, both
+    in the account currency, per side. ``hedging`` lets both sides of an instrument coexist; ``fifo`` is the rule of
+    accounts in the United States. ``weekend_halt`` closes the market by the FX calendar, ``maintenance`` holds daily
+    windows (start, end) in minutes after midnight New York. ``financing`` charges at 17:00 New York by
+    ``financing_rates``, annual rates (long, short) by instrument, else by ``default_financing_rate``.
     """
 
     account_id: str = "101-001-1000000-001"
@@ -26,6 +29,15 @@ class AccountConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     commission_per_million: Decimal = ZERO
     liquidity: Decimal = Decimal(10_000_000)
     client_id_memory: int = 10_000  # a client order id stays taken for this many orders
+    hedging: bool = False
+    fifo: bool = False
+    weekend_halt: bool = False
+    maintenance: tuple[tuple[int, int], ...] = ()
+    financing: bool = False
+    financing_rates: dict[str, tuple[Decimal, Decimal]] = msgspec.field(
+        default_factory=dict[str, tuple[Decimal, Decimal]]
+    )
+    default_financing_rate: Decimal = Decimal("-0.01")
 
 
 class Order(Wire, kw_only=True):
@@ -66,11 +78,17 @@ class Order(Wire, kw_only=True):
     trade_closed_ids: tuple[str, ...] | None = None
     cancelling_transaction_id: str | None = None
     cancelled_time: str | None = None
+    filled_units: Decimal | None = None  # ours: what a resting order has traded so far, once that is a part of it
 
     @property
     def client_id(self) -> str | None:
         """The client's own id, if it gave one."""
         return self.client_extensions.id if self.client_extensions else None
+
+    @property
+    def open_units(self) -> Decimal:
+        """What is still to be traded, signed; 0 for orders that take their size from a trade."""
+        return (self.units or ZERO) - (self.filled_units or ZERO)
 
 
 class Trade(msgspec.Struct, kw_only=True):
@@ -134,3 +152,9 @@ class Book(msgspec.Struct, kw_only=True):
     margin_call_since: str | None = None
     last_fill_time: str | None = None
     reject_reasons: list[str] = msgspec.field(default_factory=list[str])  # faults waiting for their order
+    halted_until: dict[str, int] = msgspec.field(default_factory=dict[str, int])  # halts that end by themselves
+    liquidity: Decimal | None = None  # in force instead of the configuration's
+    liquidity_taken: dict[str, tuple[Decimal, Decimal]] = msgspec.field(
+        default_factory=dict[str, tuple[Decimal, Decimal]]
+    )  # bought and sold on the standing quote
+    next_financing_ns: int | None = None

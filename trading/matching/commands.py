@@ -35,6 +35,8 @@ class OrderSpecification(FrozenWire, frozen=True, kw_only=True):
     take_profit_on_fill: OnFillDetails | None = None
     stop_loss_on_fill: OnFillDetails | None = None
     trailing_stop_loss_on_fill: OnFillDetails | None = None
+    guaranteed: bool | None = None
+    guaranteed_stop_loss_on_fill: OnFillDetails | None = None
 
 
 class MarketOrderOrigin(FrozenWire, frozen=True, kw_only=True):
@@ -136,10 +138,17 @@ class MoveFunds(Command, frozen=True, kw_only=True, tag="move_funds"):
 
 
 class Halt(Command, frozen=True, kw_only=True, tag="halt"):
-    """Stop or resume trading in an instrument, whatever the feed says."""
+    """Stop or resume trading in an instrument, whatever the feed says; ``until_ns``: resume by itself then."""
 
     instrument: str
     halted: bool
+    until_ns: int | None = None
+
+
+class SetLiquidity(Command, frozen=True, kw_only=True, tag="set_liquidity"):
+    """Change the size each side of a quote is good for; None: what the account was configured with."""
+
+    units: Decimal | None = None
 
 
 class RejectNext(Command, frozen=True, kw_only=True, tag="reject_next"):
@@ -162,5 +171,6 @@ AnyCommand = (
     | Configure
     | MoveFunds
     | Halt
+    | SetLiquidity
     | RejectNext
 )

@@ -3,23 +3,26 @@
 ``apply`` is the one entry; what it is given can be journalled and applied again to rebuild the state, or the state can
 be taken whole with ``snapshot`` and put back with ``Exchange.restore``.
 
-Per quote: expire orders that are due, move trailing stops, execute due orders in the order of their ids, check margin.
-A stop executes at the quote that reached it, so a gap costs what it costs.
+Per quote: do what is due by then (expiries, financing, the end of a halt) at its own time, move trailing stops, execute
+due orders in the order of their ids, check margin. A stop executes at the quote that reached it, so a gap costs what it
+costs. A quote that no resting order cares about and that brings no open trade near its margin costs a few float
+comparisons: ``Decimal`` work begins where something may happen.
 
-Simplifications, beside those of ``execution`` and ``validation``: one account; no financing, no weekend or maintenance
-halts (the feed says ``tradeable=False``, or ``Halt`` is applied); a client order id stays taken after the order is done
-(v20 only refuses ids of pending orders), so that a client may always find out what became of an order.
+Simplifications, beside those of ``execution``, ``financing`` and ``validation``: one account; a client order id stays
+taken after the order is done (v20 only refuses ids of pending orders), so that a client may always find out what became
+of an order.
 """
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 
 from core.clock import to_rfc3339
 from core.domain import Instrument, Quote
 from core.errors import BadInputError
+from trading.matching import administration, labels
 from trading.matching.book import AccountConfiguration, Book, Order, Trade
 from trading.matching.commands import (
     AnyCommand,
@@ -33,30 +36,22 @@ from trading.matching.commands import (
     MoveFunds,
     RejectNext,
     Replace,
+    SetLiquidity,
     SetTradeOrders,
     Submit,
     Ticks,
 )
 from trading.matching.execution import Execution
+from trading.matching.financing import Financing
 from trading.matching.log import TransactionLog
 from trading.matching.margin import MarginWatch
 from trading.matching.orders import OrderDesk
-from trading.matching.transactions import (
-    AnyTransaction,
-    ClientConfigure,
-    ClientConfigureReject,
-    ClientExtensions,
-    Create,
-    OrderClientExtensionsModify,
-    OrderClientExtensionsModifyReject,
-    TradeClientExtensionsModify,
-    TradeClientExtensionsModifyReject,
-    TransferFunds,
-)
-from trading.matching.triggers import trail, triggered
+from trading.matching.transactions import AnyTransaction, Create
+from trading.matching.triggers import trail, triggered, window
 from trading.matching.validation import TRADE_TYPES
 from trading.matching.valuation import Valuation, value_account
-from trading.matching.wire import money
+
+_NEVER = 2**62
 
 
 class Exchange:
@@ -84,6 +79,8 @@ class Exchange:
         self.execution = Execution(self.log)
         self.desk = OrderDesk(self.log, self.execution)
         self.margin = MarginWatch(self.log, self.execution)
+        self.financing = Financing(self.log)
+        self._due_ns: int | None = None  # when something happens by itself, None: to be found out
         if opening:
             self._open_account()
 
@@ -98,7 +95,8 @@ class Exchange:
             account_number=1,
             home_currency=configuration.currency,
         )
-        self._move_funds(configuration.balance)
+        if configuration.balance:
+            administration.move_funds(self.log, configuration.balance)
         self.log.take_batch()
 
     # -- state ---------------------------------------------------------------------------------------------------
@@ -141,9 +139,10 @@ class Exchange:
         if isinstance(command, Ticks):
             for quote in command.quotes:
                 self._quote(quote)
-            self._expire(command.time_ns)
+            self._move_to(command.time_ns)
             return self.log.take_batch()
-        self._expire(command.time_ns)
+        self._move_to(command.time_ns)
+        self._due_ns = None
         self.log.begin(by_client=True)
         match command:
             case Submit():
@@ -153,21 +152,23 @@ class Exchange:
             case Replace():
                 self.desk.replace(command.order, command.replacement)
             case CloseTrade():
-                self.desk.close_trade(command)
+                self.desk.closing.close_trade(command)
             case ClosePosition():
-                self.desk.close_position(command)
+                self.desk.closing.close_position(command)
             case SetTradeOrders():
-                self.desk.set_trade_orders(command)
+                self.desk.dependent.set_trade_orders(command)
             case ModifyOrderExtensions():
-                self._modify_order(command)
+                labels.modify_order(self.log, command)
             case ModifyTradeExtensions():
-                self._modify_trade(command)
+                labels.modify_trade(self.log, command)
             case Configure():
-                self._configure(command)
+                administration.configure(self.log, command)
             case MoveFunds():
-                self._move_funds(command.amount)
+                administration.move_funds(self.log, command.amount)
             case Halt():
-                self._halt(command)
+                administration.halt(self.log, command)
+            case SetLiquidity():
+                administration.set_liquidity(self.log, command)
             case RejectNext():
                 self.book.reject_reasons += [command.reason] * command.count
         return self.log.take_batch()
@@ -180,24 +181,28 @@ class Exchange:
     # -- quotes --------------------------------------------------------------------------------------------------
 
     def _quote(self, quote: Quote) -> None:
-        name = quote.instrument
+        name, bid, ask = quote.instrument, quote.bid, quote.ask
         if name not in self.instruments:
             raise BadInputError(f"a quote for {name}, which this exchange does not list")
-        if not 0 < quote.bid <= quote.ask:
-            raise BadInputError(f"crossed or empty quote for {name}: bid {quote.bid}, ask {quote.ask}")
-        self._expire(quote.time_ns)
+        if not 0 < bid <= ask < math.inf:
+            raise BadInputError(f"crossed or empty quote for {name}: bid {bid}, ask {ask}")
+        self._move_to(quote.time_ns)
+        log = self.log
         self.market.update(quote)
-        if not self.market.tradeable(name):
+        if not (log.pending or log.open_trades) or not self.market.tradeable(name):
             return
-        if name in self.log.pending:
-            self._match(name)
-        if self.log.open_trades:
+        if name in log.pending:
+            bounds = log.windows.get(name)
+            if bounds is None or not (bounds[0] < bid < bounds[1] and bounds[2] < ask < bounds[3]):
+                self._match(name)
+        if log.open_trades:
             self.margin.check()
 
     def _match(self, name: str) -> None:
+        log = self.log
         bid, ask = self.market.price(name)
         due: list[Order] = []
-        for order in self.log.pending[name].values():
+        for order in log.pending[name].values():
             buying = self._buying(order)
             if order.type == "TRAILING_STOP_LOSS":
                 trail(order, buying, bid, ask)
@@ -205,8 +210,12 @@ class Exchange:
                 due.append(order)
         for order in sorted(due, key=lambda item: int(item.id)):
             if order.state == "PENDING":  # an earlier one may have closed its trade
-                self.log.begin(by_client=False)
+                log.begin(by_client=False)
                 self.execution.execute(order, f"{order.type}_ORDER", self._trade(order))
+                self._due_ns = None
+        resting = log.pending.get(name, {}).values()
+        sides = [(order, self._buying(order)) for order in resting]
+        log.windows[name] = window(sides, float(self.instruments[name].tick))
 
     def _trade(self, order: Order) -> Trade | None:
         return self.book.trades[order.trade_id or ""] if order.type in TRADE_TYPES else None
@@ -215,105 +224,32 @@ class Exchange:
         trade = self._trade(order)
         return trade.units < 0 if trade is not None else (order.units or Decimal(0)) > 0
 
-    def _expire(self, time_ns: int) -> None:
-        """Move to ``time_ns``, cancelling on the way what expires by then, at its own time."""
-        expiries = self.log.expiries
-        if expiries:
-            for number, due in sorted(expiries.items(), key=lambda item: (item[1], int(item[0]))):
-                if due > time_ns:
-                    break
-                self.log.move_to(due)
-                order = self.book.orders[number]
-                if order.state == "PENDING":
-                    self.log.begin(by_client=False)
-                    self.log.cancel(order, "TIME_IN_FORCE_EXPIRED")
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def _move_to(self, time_ns: int) -> None:
+        """Move to ``time_ns``, doing on the way what happens by itself, each at its own time."""
+        due = self._due_ns
+        if due is None:
+            due = self._due_ns = self._next_due()
+        while due <= time_ns:
+            self._happen(due)
+            due = self._due_ns = self._next_due()
         self.log.move_to(time_ns)
 
-    # -- the rest ------------------------------------------------------------------------------------------------
+    def _next_due(self) -> int:
+        moments = [*self.log.expiries.values(), *self.book.halted_until.values()]
+        charged = self.financing.due_ns()
+        return min(moments if charged is None else [*moments, charged], default=_NEVER)
 
-    def _halt(self, command: Halt) -> None:
-        halted = self.book.halted
-        if command.halted and command.instrument not in halted:
-            halted.append(command.instrument)
-        elif not command.halted and command.instrument in halted:
-            halted.remove(command.instrument)
-
-    def _move_funds(self, amount: Decimal) -> None:
-        self.book.balance += money(amount)
-        self.log.write(
-            TransferFunds, amount=money(amount), funding_reason="CLIENT_FUNDING", account_balance=self.book.balance
-        )
-
-    def _configure(self, command: Configure) -> None:
-        rate = command.margin_rate
-        fields: dict[str, Any] = {"alias": command.alias, "margin_rate": rate}
-        if rate is not None and not (rate.is_finite() and 0 < rate <= 1):
-            self.log.write(ClientConfigureReject, reject_reason="MARGIN_RATE_INVALID", **fields)
-        elif rate is None and command.alias is None:
-            self.log.write(ClientConfigureReject, reject_reason="CLIENT_CONFIGURE_DATA_MISSING", **fields)
-        else:
-            self.book.margin_rate = self.book.margin_rate if rate is None else rate
-            self.book.alias = self.book.alias if command.alias is None else command.alias
-            self.log.write(ClientConfigure, **fields)
-
-    def _modify_order(self, command: ModifyOrderExtensions) -> None:
-        order = self.log.find_order(command.order)
-        fields: dict[str, Any] = {
-            "client_extensions_modify": command.client_extensions,
-            "trade_client_extensions_modify": command.trade_client_extensions,
-        }
-        if order is None or order.state != "PENDING":
-            by_client_id = command.order.startswith("@")
-            self.log.write(
-                OrderClientExtensionsModifyReject,
-                order_id=None if by_client_id else command.order,
-                client_order_id=command.order[1:] if by_client_id else None,
-                reject_reason="ORDER_DOESNT_EXIST",
-                **fields,
-            )
-            return
-        wanted = command.client_extensions.id if command.client_extensions else None
-        reason = None
-        if command.client_extensions is None and command.trade_client_extensions is None:
-            reason = "CLIENT_EXTENSIONS_DATA_MISSING"
-        elif wanted is not None and wanted != order.client_id and wanted in self.book.client_order_ids:
-            reason = "CLIENT_ORDER_ID_ALREADY_EXISTS"
-        fields |= {"order_id": order.id, "client_order_id": order.client_id}
-        if reason is not None:
-            self.log.write(OrderClientExtensionsModifyReject, reject_reason=reason, **fields)
-            return
-        self.log.write(OrderClientExtensionsModify, **fields)
-        order.client_extensions = _merged(order.client_extensions, command.client_extensions)
-        order.trade_client_extensions = _merged(order.trade_client_extensions, command.trade_client_extensions)
-        self.log.remember_client_id(order)
-
-    def _modify_trade(self, command: ModifyTradeExtensions) -> None:
-        trade = self.log.find_trade(command.trade)
-        extensions = command.client_extensions
-        if trade is None or extensions is None:
-            self.log.write(
-                TradeClientExtensionsModifyReject,
-                trade_id=None if command.trade.startswith("@") else command.trade,
-                client_trade_id=command.trade[1:] if command.trade.startswith("@") else None,
-                trade_client_extensions_modify=extensions,
-                reject_reason="TRADE_DOESNT_EXIST" if trade is None else "CLIENT_EXTENSIONS_DATA_MISSING",
-            )
-            return
-        self.log.write(
-            TradeClientExtensionsModify,
-            trade_id=trade.id,
-            client_trade_id=trade.client_id,
-            trade_client_extensions_modify=extensions,
-        )
-        trade.client_extensions = _merged(trade.client_extensions, extensions)
-
-
-def _merged(old: ClientExtensions | None, new: ClientExtensions | None) -> ClientExtensions | None:
-    """Return ``old`` with what ``new`` sets."""
-    if old is None or new is None:
-        return new or old
-    return ClientExtensions(
-        id=old.id if new.id is None else new.id,
-        tag=old.tag if new.tag is None else new.tag,
-        comment=old.comment if new.comment is None else new.comment,
-    )
+    def _happen(self, due: int) -> None:
+        """Do what is due at one moment: halts end, then orders expire in the order of their ids, then financing."""
+        log, book = self.log, self.book
+        log.move_to(due)
+        for name in [name for name, until in book.halted_until.items() if until <= due]:
+            administration.halt(log, Halt(time_ns=due, instrument=name, halted=False))
+        for number in sorted((number for number, moment in log.expiries.items() if moment <= due), key=int):
+            log.begin(by_client=False)
+            log.cancel(book.orders[number], "TIME_IN_FORCE_EXPIRED")
+        charged = self.financing.due_ns()
+        if charged is not None and charged <= due:
+            self.financing.charge()

@@ -9,6 +9,7 @@ from trading.matching.book import Book, Order, Trade
 from trading.matching.market import Market
 from trading.matching.schedule import expiry
 from trading.matching.transactions import AnyTransaction, OrderCancel, Transaction
+from trading.matching.triggers import Window
 
 TransactionType = TypeVar("TransactionType", bound=Transaction)
 
@@ -21,14 +22,16 @@ class TransactionLog:
     def __init__(self, book: Book, instruments: Mapping[str, Instrument]) -> None:
         self.book = book
         self.instruments = instruments
-        self.market = Market(instruments, book.configuration.currency, book.quotes, book.halted)
+        self.market = Market(instruments, book)
         self.pending: dict[str, dict[str, Order]] = {}
         self.open_trades: dict[str, dict[str, Trade]] = {}
         self.expiries: dict[str, int] = {}
+        self.windows: dict[str, Window] = {}  # by instrument: the quotes that no resting order cares about
+        self.trades_version = 0  # moves with every change of an open trade
         self.batch: list[AnyTransaction] = []
         self._batch_id: str | None = None
         self._request_id: str | None = None
-        self._time = to_rfc3339(book.time_ns)
+        self._time: tuple[int, str] = (book.time_ns, to_rfc3339(book.time_ns))
         for order in book.orders.values():
             if order.state == "PENDING":
                 self.add_pending(order)
@@ -49,13 +52,14 @@ class TransactionLog:
     @property
     def time(self) -> str:
         """Now, as the protocol writes it."""
-        return self._time
+        if self._time[0] != self.book.time_ns:
+            self._time = (self.book.time_ns, to_rfc3339(self.book.time_ns))
+        return self._time[1]
 
     def move_to(self, time_ns: int) -> None:
         """Move the exchange's time; it never runs back."""
         if time_ns > self.book.time_ns:
             self.book.time_ns = time_ns
-            self._time = to_rfc3339(time_ns)
 
     def begin(self, by_client: bool) -> None:
         """Open a new batch: transactions that belong together share its id; a client's request has a request id."""
@@ -73,7 +77,7 @@ class TransactionLog:
             account_id=configuration.account_id,
             user_id=configuration.user_id,
             batch_id=self._batch_id,
-            time=self._time,
+            time=self.time,
             request_id=self._request_id,
             **fields,
         )
@@ -94,7 +98,9 @@ class TransactionLog:
 
     def add_pending(self, order: Order) -> None:
         """Enter a resting order into the indexes."""
-        self.pending.setdefault(self.instrument_of(order), {})[order.id] = order
+        name = self.instrument_of(order)
+        self.pending.setdefault(name, {})[order.id] = order
+        self.windows.pop(name, None)
         due = expiry(order)
         if due is not None:
             self.expiries[order.id] = due
@@ -102,11 +108,13 @@ class TransactionLog:
     def drop_pending(self, order: Order) -> None:
         """Take an order that no longer rests out of the indexes."""
         self.expiries.pop(order.id, None)
-        orders = self.pending.get(self.instrument_of(order))
+        name = self.instrument_of(order)
+        self.windows.pop(name, None)
+        orders = self.pending.get(name)
         if orders is not None:
             orders.pop(order.id, None)
             if not orders:
-                del self.pending[self.instrument_of(order)]
+                del self.pending[name]
 
     def cancel(self, order: Order, reason: str, replaced_by: str | None = None) -> OrderCancel:
         """Cancel an order for ``reason``."""

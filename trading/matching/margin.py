@@ -1,7 +1,8 @@
 """Margin call and margin close-out, checked at every quote while something is open.
 
 At 100 % of the margin call percentage the log says so; at 100 % of the close-out percentage (net asset value at the
-middle below half of the margin used) everything that can be traded is closed, oldest instrument first.
+middle below half of the margin used) everything that can be traded is closed, the instrument with the oldest open trade
+first; what is halted stays until it trades again, as OANDA documents its close-outs.
 """
 
 from decimal import Decimal
@@ -10,10 +11,11 @@ from trading.matching.book import Order
 from trading.matching.execution import Execution
 from trading.matching.log import TransactionLog
 from trading.matching.transactions import MarginCallEnter, MarginCallExit, MarginCloseoutDetails, MarketOrder
-from trading.matching.valuation import value_account
-from trading.matching.wire import ZERO
+from trading.matching.valuation import held_units, value_account
 
 _ONE = Decimal(1)
+# Instrument, chain of pairs home, net units, what they cost, units times margin rate.
+Held = tuple[str, list[tuple[str, bool]], float, float, float]
 
 
 class MarginWatch:
@@ -22,6 +24,8 @@ class MarginWatch:
     def __init__(self, log: TransactionLog, execution: Execution) -> None:
         self.log = log
         self.execution = execution
+        self._version = -1
+        self._held: list[Held] = []
 
     def check(self) -> None:
         """Write margin calls, close out when it must be."""
@@ -45,48 +49,69 @@ class MarginWatch:
         log = self.log
         if log.book.margin_call_since is not None:
             return True
+        if self._version != log.trades_version:
+            self._version, self._held = log.trades_version, self._aggregate()
         equity = float(log.book.balance)
         margin = 0.0
         quotes = log.book.quotes
+        for name, factor_path, net, cost, margin_units in self._held:
+            quote = quotes[name]
+            value = (quote.bid + quote.ask) / 2
+            factor = 1.0
+            for pair, selling in factor_path:
+                other = quotes[pair]
+                middle = (other.bid + other.ask) / 2
+                factor = factor * middle if selling else factor / middle
+            equity += (value * net - cost) * factor
+            margin += value * margin_units * factor
+        return margin > 0.9 * equity
+
+    def _aggregate(self) -> list[Held]:
+        """Sum up what is open, until the next trade."""
+        log = self.log
+        held: list[Held] = []
         for name, trades in log.open_trades.items():
             instrument = log.instruments[name]
-            quote = quotes[name]
-            middle = (quote.bid + quote.ask) / 2
-            factor = float(log.market.middle_factor(instrument.quote))
-            units = 0.0
-            for trade in trades.values():
-                size = float(trade.units)
-                units += size
-                equity += (middle - float(trade.price)) * size * factor
-            margin += abs(units) * middle * factor * float(max(instrument.margin_rate, log.book.margin_rate))
-        return margin > 0.9 * equity
+            long, short = held_units(trades)
+            cost = sum(float(trade.units) * float(trade.price) for trade in trades.values())
+            rate = float(max(instrument.margin_rate, log.book.margin_rate))
+            path = log.market.path(instrument.quote) or []
+            held.append((name, path, float(long - short), cost, float(max(long, short)) * rate))
+        return held
 
     def _close_out(self) -> None:
         log = self.log
-        for name in list(log.open_trades):
+        oldest = {name: min(map(int, trades)) for name, trades in log.open_trades.items()}
+        for name in sorted(oldest, key=oldest.__getitem__):
             if not log.market.tradeable(name):
                 continue
-            units = -sum((trade.units for trade in log.open_trades[name].values()), ZERO)
-            log.begin(by_client=False)
-            details = MarginCloseoutDetails(reason="MARGIN_CHECK_VIOLATION")
-            transaction = log.write(
-                MarketOrder,
-                instrument=name,
-                units=units,
-                time_in_force="FOK",
-                position_fill="REDUCE_ONLY",
-                reason="MARGIN_CLOSEOUT",
-                margin_closeout=details,
-            )
-            order = Order(
-                id=transaction.id,
-                create_time=transaction.time,
-                type="MARKET",
-                state="PENDING",
-                instrument=name,
-                units=units,
-                time_in_force="FOK",
-                position_fill="REDUCE_ONLY",
-            )
-            log.book.orders[order.id] = order
-            self.execution.execute(order, "MARKET_ORDER_MARGIN_CLOSEOUT")
+            long, short = held_units(log.open_trades[name])
+            for units in (-long, short):
+                if units:
+                    self._close(name, units)
+
+    def _close(self, name: str, units: Decimal) -> None:
+        log = self.log
+        log.begin(by_client=False)
+        details = MarginCloseoutDetails(reason="MARGIN_CHECK_VIOLATION")
+        transaction = log.write(
+            MarketOrder,
+            instrument=name,
+            units=units,
+            time_in_force="FOK",
+            position_fill="REDUCE_ONLY",
+            reason="MARGIN_CLOSEOUT",
+            margin_closeout=details,
+        )
+        order = Order(
+            id=transaction.id,
+            create_time=transaction.time,
+            type="MARKET",
+            state="PENDING",
+            instrument=name,
+            units=units,
+            time_in_force="FOK",
+            position_fill="REDUCE_ONLY",
+        )
+        log.book.orders[order.id] = order
+        self.execution.execute(order, "MARKET_ORDER_MARGIN_CLOSEOUT")

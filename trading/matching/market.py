@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from core.domain import Instrument, Quote
+from trading.matching.book import Book
+from trading.matching.hours import TradingHours
 from trading.matching.wire import ZERO, plain
 
 ONE = Decimal(1)
@@ -21,26 +23,47 @@ _FACTOR = Decimal("0.000000000001")  # fills report factors with up to twelve de
 class Market:
     """The quotes of one exchange, as ``Decimal`` when somebody needs them so."""
 
-    def __init__(
-        self, instruments: Mapping[str, Instrument], home: str, quotes: dict[str, Quote], halted: list[str]
-    ) -> None:
+    def __init__(self, instruments: Mapping[str, Instrument], book: Book) -> None:
         self.instruments = instruments
-        self.home = home
-        self.quotes = quotes
-        self.halted = halted
+        self.home = book.configuration.currency
+        self.quotes = book.quotes
+        self.halted = book.halted
+        self.hours = TradingHours(book.configuration, instruments)
+        self._book = book
         self._prices: dict[str, tuple[Decimal, Decimal]] = {}
-        self._factors: dict[str, tuple[Decimal, Decimal] | None] = {home: (ONE, ONE)}
+        self._factors: dict[str, tuple[Decimal, Decimal] | None] = {self.home: (ONE, ONE)}
         self._paths: dict[str, list[tuple[str, bool]] | None] = {}
+        self._users: dict[str, list[str]] = {}  # by instrument: the currencies whose chain goes over it
 
     def update(self, quote: Quote) -> None:
         """Take a new standing quote."""
         name = quote.instrument
         if name not in self.quotes:
             self._paths.clear()
+            self._users.clear()
+            self._factors = {self.home: (ONE, ONE)}
         self.quotes[name] = quote
         self._prices.pop(name, None)
-        if len(self._factors) > 1:
-            self._factors = {self.home: (ONE, ONE)}
+        for currency in self._users.get(name, ()):
+            self._factors.pop(currency, None)
+        if self._book.liquidity_taken:
+            self._book.liquidity_taken.pop(name, None)
+
+    def liquidity(self, name: str, buying: bool) -> Decimal:
+        """Return how much can still be bought (or sold) on the standing quote."""
+        taken = self._book.liquidity_taken.get(name, (ZERO, ZERO))
+        return max(ZERO, self.quoted_liquidity - taken[0 if buying else 1])
+
+    @property
+    def quoted_liquidity(self) -> Decimal:
+        """The size each side of a new quote is good for."""
+        book = self._book
+        return book.configuration.liquidity if book.liquidity is None else book.liquidity
+
+    def take_liquidity(self, name: str, units: Decimal) -> None:
+        """Use up what was bought (or sold, negative) on the standing quote."""
+        bought, sold = self._book.liquidity_taken.get(name, (ZERO, ZERO))
+        self._book.liquidity_taken[name] = (bought + units, sold) if units > 0 else (bought, sold - units)
 
     def price(self, name: str) -> tuple[Decimal, Decimal]:
         """Return bid and ask in the instrument's precision. The instrument must have a quote."""
@@ -60,7 +83,9 @@ class Market:
     def tradeable(self, name: str) -> bool:
         """Return whether orders in this instrument can be executed now."""
         quote = self.quotes.get(name)
-        return quote is not None and quote.tradeable and name not in self.halted
+        if quote is None or not quote.tradeable or name in self.halted:
+            return False
+        return not self.hours.limited or self.hours.is_open(name, self._book.time_ns)
 
     def factors(self, currency: str) -> tuple[Decimal, Decimal] | None:
         """Return what one unit of ``currency`` gained, and lost, is worth at home; None without a chain of quotes."""
@@ -81,9 +106,7 @@ class Market:
         return amount * (factors[0] if amount > 0 else factors[1])
 
     def _compute(self, currency: str) -> tuple[Decimal, Decimal] | None:
-        if currency not in self._paths:
-            self._paths[currency] = self._path(currency)
-        path = self._paths[currency]
+        path = self.path(currency)
         if path is None:
             return None
         gain = loss = ONE
@@ -94,6 +117,16 @@ class Market:
             plain(gain.quantize(_FACTOR, rounding=ROUND_HALF_EVEN)),
             plain(loss.quantize(_FACTOR, rounding=ROUND_HALF_EVEN)),
         )
+
+    def path(self, currency: str) -> list[tuple[str, bool]] | None:
+        """Return the chain home: (pair, whether the currency held is its base); empty at home, None without one."""
+        if currency == self.home:
+            return []
+        if currency not in self._paths:
+            path = self._paths[currency] = self._path(currency)
+            for name, _ in path or ():
+                self._users.setdefault(name, []).append(currency)
+        return self._paths[currency]
 
     def _path(self, currency: str) -> list[tuple[str, bool]] | None:
         """Find the shortest chain to home: (pair, whether the currency held is the pair's base)."""

@@ -25,6 +25,7 @@ def trade_order(kind: str, trade: str, details: OnFillDetails) -> OrderSpecifica
         gtd_time=details.gtd_time,
         trigger_condition=details.trigger_condition or "DEFAULT",
         client_extensions=details.client_extensions,
+        guaranteed=details.guaranteed,
     )
 
 

@@ -317,6 +317,38 @@ class ClientConfigureReject(Transaction, frozen=True, kw_only=True, tag="CLIENT_
     reject_reason: str
 
 
+class TransferFundsReject(Transaction, frozen=True, kw_only=True, tag="TRANSFER_FUNDS_REJECT"):
+    """Money that could not be moved."""
+
+    amount: Decimal
+    funding_reason: str
+    reject_reason: str
+
+
+class OpenTradeFinancing(FrozenWire, frozen=True, kw_only=True):
+    """What a trade paid (negative) or earned for being held."""
+
+    trade_id: str
+    financing: Decimal
+
+
+class PositionFinancing(FrozenWire, frozen=True, kw_only=True):
+    """The same for a position."""
+
+    instrument: str
+    financing: Decimal
+    open_trade_financings: tuple[OpenTradeFinancing, ...]
+
+
+class DailyFinancing(Transaction, frozen=True, kw_only=True, tag="DAILY_FINANCING"):
+    """The account was charged for what it held at the end of the trading day."""
+
+    financing: Decimal
+    account_balance: Decimal
+    account_financing_mode: str
+    position_financings: tuple[PositionFinancing, ...]
+
+
 class MarginCallEnter(Transaction, frozen=True, kw_only=True, tag="MARGIN_CALL_ENTER"):
     """Margin used exceeds the net asset value."""
 
@@ -349,6 +381,8 @@ AnyTransaction = (
     | TradeClientExtensionsModifyReject
     | Create
     | TransferFunds
+    | TransferFundsReject
+    | DailyFinancing
     | ClientConfigure
     | ClientConfigureReject
     | MarginCallEnter

@@ -3,8 +3,9 @@
 Order of the checks: what is missing or malformed first, then price, time and identity. An order that passes may be
 cancelled when it cannot be executed (margin, bounds, halted market): that is an ``ORDER_CANCEL``, not a reject.
 
-Simplifications: guaranteed stop-losses, hedging and the account locks of v20 do not exist; ``STOP`` orders take GTC,
-GTD and GFD only; a maximum distance is enforced for trailing stops only (the instrument's own limits).
+Simplifications: guaranteed stop-losses are refused (the account's mode is DISABLED) and the account locks of v20 do not
+exist; ``STOP`` orders take GTC, GTD and GFD only; a maximum distance is enforced for trailing stops only (the
+instrument's own limits).
 """
 
 from decimal import Decimal
@@ -70,6 +71,10 @@ def _on_fill_reason(details: OnFillDetails | None, prefix: str, instrument: Inst
     if details is None:
         return None
     name = f"{prefix}_ON_FILL"
+    if details.guaranteed:
+        return "STOP_LOSS_ON_FILL_GUARANTEED_NOT_ALLOWED"
+    if details.trigger_condition is not None and details.trigger_condition not in _TRIGGERS:
+        return f"{name}_TRIGGER_CONDITION_INVALID"
     decimals = instrument.display_precision
     if prefix == "STOP_LOSS":
         if details.price is not None and details.distance is not None:
@@ -155,7 +160,11 @@ def reject_reason(spec: OrderSpecification, instrument: Instrument, now_ns: int)
     """
     time_in_force = spec.time_in_force or default_time_in_force(spec.type)
     reason: str | None = None
-    if spec.type not in TRADE_TYPES:
+    if spec.guaranteed:
+        reason = "STOP_LOSS_ORDER_GUARANTEED_NOT_ALLOWED"
+    elif spec.guaranteed_stop_loss_on_fill is not None:
+        reason = "STOP_LOSS_ON_FILL_GUARANTEED_NOT_ALLOWED"
+    elif spec.type not in TRADE_TYPES:
         reason = _units_reason(spec.units, instrument)
     if reason is None and spec.type != "MARKET":
         reason = _price_reason(spec.price, instrument, "PRICE", spec.type in ENTRY_TYPES or spec.type == "TAKE_PROFIT")

@@ -2,9 +2,11 @@
 
 Rules taken from the recordings: open units are valued at the side they would be closed at; margin is units times the
 middle price times the margin rate, at home; margin close-out figures value at the middle; the close-out percentage is
-half the margin used over the close-out net asset value, and 100 % closes everything.
+half the margin used over the close-out net asset value, and 100 % closes everything. In a hedging account the larger
+of the two sides of an instrument uses margin.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
@@ -53,6 +55,17 @@ def trade_middle_profit(market: Market, trade: Trade) -> Decimal:
     return money(change * market.middle_factor(market.instruments[trade.instrument].quote))
 
 
+def held_units(trades: Mapping[str, Trade]) -> tuple[Decimal, Decimal]:
+    """Return the long and the short units (both unsigned) of open trades of one instrument."""
+    long = short = ZERO
+    for trade in trades.values():
+        if trade.units > 0:
+            long += trade.units
+        else:
+            short -= trade.units
+    return long, short
+
+
 def position_margin(book: Book, market: Market, instrument: str, units: Decimal) -> Decimal:
     """Return the margin that ``units`` of an instrument use."""
     return money(abs(units) * margin_per_unit(book, market, instrument))
@@ -62,14 +75,13 @@ def value_account(book: Book, market: Market, open_trades: dict[str, dict[str, T
     """Value the account at the standing quotes. ``open_trades``: by instrument, then id."""
     unrealized = closeout = margin_used = position_value = ZERO_MONEY
     for name, trades in open_trades.items():
-        units = ZERO
         for trade in trades.values():
             unrealized += trade_profit(market, trade)
             closeout += trade_middle_profit(market, trade)
-            units += trade.units
-        margin_used += position_margin(book, market, name, units)
+        long, short = held_units(trades)
+        margin_used += position_margin(book, market, name, max(long, short))
         quoted = market.instruments[name].quote
-        position_value += money(abs(units) * market.middle(name) * market.middle_factor(quoted))
+        position_value += money((long + short) * market.middle(name) * market.middle_factor(quoted))
     nav, closeout_nav = book.balance + unrealized, book.balance + closeout
     available = max(ZERO_MONEY, nav - margin_used)
     call = percent(margin_used / closeout_nav) if closeout_nav > 0 else percent(Decimal(1 if margin_used else 0))

@@ -3,15 +3,16 @@
 import asyncio
 import hmac
 import re
-import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from trading.practice.call import Call
 from trading.practice.endpoints import accounts, admin, orders, positions, pricing, streaming, trades, transactions
-from trading.practice.faults import Fault, FaultKind, Faults
+from trading.practice.faults import FaultKind
+from trading.practice.limits import Limits
 from trading.practice.replies import ProtocolError, Reply, encode
+from trading.practice.striking import Striking, cut
 from trading.practice.venue import Venue
 
 Endpoint = Callable[[Venue, Call], Reply]
@@ -61,34 +62,13 @@ STREAMS: tuple[tuple[str, StreamEndpoint], ...] = (
 )
 
 
-class RateLimit:
-    """A token bucket of one second's worth of requests; 0 a second means no limit."""
-
-    def __init__(self, per_second: float) -> None:
-        self.per_second = per_second
-        self._tokens = max(per_second, 1.0)
-        self._last = time.monotonic()
-
-    def allows(self) -> bool:
-        """Take one request's token."""
-        if not self.per_second:
-            return True
-        now = time.monotonic()
-        self._tokens = min(max(self.per_second, 1.0), self._tokens + (now - self._last) * self.per_second)
-        self._last = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 class Application:
     """The venue behind HTTP."""
 
     def __init__(self, venue: Venue) -> None:
         self.venue = venue
-        self.faults = Faults()
-        self._limit = RateLimit(venue.config.requests_per_second)
+        self._striking = Striking()
+        self._limits = Limits(venue.config)
         self._authorization = f"Bearer {venue.config.token}".encode()
         self._requests = 0
 
@@ -98,7 +78,6 @@ class Application:
         # Streams first: ``transactions/stream`` would otherwise be read as a transaction id.
         for path, stream in STREAMS:
             application.router.add_get(path, self._stream(stream), allow_head=False)
-        desk = admin.FaultDesk(self.faults)
         for method, path, endpoint in REST:
             application.router.add_route(method, path, self._rest(endpoint))
         for method, path, endpoint in (
@@ -106,9 +85,10 @@ class Application:
             ("GET", "/admin/state", admin.state),
             ("POST", "/admin/halt", admin.halt),
             ("POST", "/admin/funds", admin.funds),
-            ("POST", "/admin/faults", desk.add),
-            ("GET", "/admin/faults", desk.listed),
-            ("DELETE", "/admin/faults", desk.clear),
+            ("POST", "/admin/liquidity", admin.liquidity),
+            ("POST", "/admin/faults", admin.add_fault),
+            ("GET", "/admin/faults", admin.list_faults),
+            ("DELETE", "/admin/faults", admin.clear_faults),
         ):
             application.router.add_route(method, path, self._admin(endpoint))
         return application
@@ -140,8 +120,9 @@ class Application:
 
     def _refusal(self, request: web.Request) -> Reply | None:
         """Return the reply to a request that may not even be read."""
-        if not self._limit.allows():
-            return Reply(429, {"errorMessage": "Rate limit exceeded"}, {"Retry-After": "1"})
+        limited = self._limits.refusal(request)
+        if limited is not None:
+            return limited
         given = request.headers.get("Authorization", "").encode()
         if not hmac.compare_digest(given, self._authorization):
             return Reply(401, {"errorMessage": "Insufficient authorization to perform request."})
@@ -154,18 +135,25 @@ class Application:
 
     # -- handlers ------------------------------------------------------------------------------------------------
 
-    def _rest(self, endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handle(request: web.Request) -> web.Response:
+    def _rest(self, endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
             request_id = self._next_request_id()
+
+            def respond(reply: Reply) -> web.Response:
+                return self._response(request, reply, request_id)
+
             refusal = self._refusal(request)
             if refusal is not None:
-                return self._response(request, refusal, request_id)
+                return respond(refusal)
             content = await request.read() if request.body_exists else b""
             call = Call(request.match_info, request.query, content)
-            fault = self.faults.take(request.method, request.path) if self.faults.waiting else None
-            if fault is not None:
-                return await self._faulty(request, endpoint, call, fault, request_id)
-            return self._response(request, self._answer(endpoint, call), request_id)
+            faults = self.venue.faults
+            fault = faults.for_request(request.method, request.path) if faults.armed else None
+            if fault is None:
+                response: web.StreamResponse = respond(self._answer(endpoint, call))
+            else:
+                response = await self._striking.carry_out(request, fault, lambda: self._answer(endpoint, call), respond)
+            return await self._striking.overtake(request, response) if self._striking.holding else response
 
         return handle
 
@@ -185,10 +173,16 @@ class Application:
     def _stream(self, endpoint: StreamEndpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
             request_id = self._next_request_id()
-            refusal = self._refusal(request)
-            fault = self.faults.take(request.method, request.path) if self.faults.waiting else None
-            if refusal is None and fault is not None and fault.kind is FaultKind.ERROR:
-                refusal = Reply(fault.status, {"errorMessage": "A fault was injected"})
+            refusal = self._refusal(request) or self._limits.stream_refusal(len(self.venue.streams.subscribers))
+            faults = self.venue.faults
+            fault = faults.for_request("GET", request.path, streaming=True) if faults.armed and not refusal else None
+            if fault is not None:
+                if fault.kind in (FaultKind.LOSE_REQUEST, FaultKind.LOSE_REPLY):
+                    return cut(request)
+                await asyncio.sleep(fault.seconds)
+                if fault.kind in (FaultKind.ERROR, FaultKind.RATE_LIMIT):
+                    status = 429 if fault.kind is FaultKind.RATE_LIMIT else fault.status
+                    refusal = Reply(status, {"errorMessage": "A fault was injected"}, {"Retry-After": "1"})
             if refusal is not None:
                 return self._response(request, refusal, request_id)
             try:
@@ -203,21 +197,3 @@ class Application:
             return endpoint(self.venue, call)
         except ProtocolError as error:
             return error.reply
-
-    async def _faulty(
-        self, request: web.Request, endpoint: Endpoint, call: Call, fault: Fault, request_id: str
-    ) -> web.Response:
-        """Carry out a request that a fault strikes."""
-        if fault.kind is FaultKind.ERROR:
-            return self._response(request, Reply(fault.status, {"errorMessage": "A fault was injected"}), request_id)
-        if fault.kind is not FaultKind.LOSE_REQUEST:
-            reply = self._answer(endpoint, call)
-            if fault.kind is FaultKind.DUPLICATE_REQUEST:
-                reply = self._answer(endpoint, call)
-            if fault.seconds:
-                await asyncio.sleep(fault.seconds)
-            if fault.kind is not FaultKind.LOSE_REPLY:
-                return self._response(request, reply, request_id)
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=500)

@@ -46,9 +46,17 @@ class PracticeConfig(msgspec.Struct, frozen=True, kw_only=True):
     speed: float = 3600.0  # accelerated: seconds of the market in one of the wall
     steps: int | None = None  # simulation: how many steps there are; None: no end
     requests_per_second: float = 0.0  # 0: no limit; the real broker allows 120
+    connections_per_second: float = 0.0  # 0: no limit; the real broker allows 2 new ones
+    streams_per_account: int = 0  # 0: no limit; the real broker allows 20
     heartbeat_seconds: float = 5.0
     commission_per_million: Decimal | None = None
     liquidity: Decimal = Decimal(10_000_000)
+    hedging: bool = False
+    fifo: bool = False
+    weekend_halt: bool = False
+    maintenance: tuple[tuple[int, int], ...] = ()  # minutes after midnight New York
+    financing: bool = False
+    financing_rates: dict[str, tuple[Decimal, Decimal]] = {}
 
     def account(self) -> AccountConfiguration:
         """Return the account to open."""
@@ -57,4 +65,10 @@ class PracticeConfig(msgspec.Struct, frozen=True, kw_only=True):
             balance=Decimal(100_000) if self.balance is None else self.balance,
             commission_per_million=self.commission_per_million or Decimal(0),
             liquidity=self.liquidity,
+            hedging=self.hedging,
+            fifo=self.fifo,
+            weekend_halt=self.weekend_halt,
+            maintenance=self.maintenance,
+            financing=self.financing,
+            financing_rates=self.financing_rates,
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from aiohttp import web
 
 from core.logging import get_logger
+from trading.practice.faults import FaultKind, Faults
 
 _BACKLOG = 200_000  # lines; a reader that far behind is cut off, as a real server would do
 
@@ -66,26 +67,48 @@ class Subscriber:
 class Streams:
     """All open streams of the server."""
 
-    def __init__(self, heartbeat_seconds: float) -> None:
+    def __init__(self, heartbeat_seconds: float, faults: Faults) -> None:
         self.heartbeat_seconds = heartbeat_seconds
         self.subscribers: list[Subscriber] = []
         self.closing = False
-        self.duplicate_events = 0  # fault: how many transaction lines are still to be sent twice
+        self._faults = faults
+
+    def wants_price(self, instrument: str) -> bool:
+        """Return whether anybody reads this instrument's prices."""
+        return any(item.instruments is not None and instrument in item.instruments for item in self.subscribers)
 
     def price(self, instrument: str, line: bytes) -> None:
         """Send a price to whoever asked for its instrument."""
-        for subscriber in self.subscribers:
-            if subscriber.instruments is not None and instrument in subscriber.instruments:
-                subscriber.send(line)
+        readers = [item for item in self.subscribers if item.instruments is not None and instrument in item.instruments]
+        self._send("pricing", readers, line)
 
     def transaction(self, line: bytes) -> None:
         """Send a transaction to the transaction streams."""
+        self._send("transactions", [item for item in self.subscribers if item.instruments is None], line)
+
+    def strike(self, kind: FaultKind, stream: str, seconds: float) -> None:
+        """Break open streams, or silence them."""
         for subscriber in self.subscribers:
-            if subscriber.instruments is None:
+            if stream in ("all", subscriber.kind):
+                if kind is FaultKind.DROP_STREAM:
+                    subscriber.drop()
+                else:
+                    subscriber.stall(seconds)
+
+    def _send(self, stream: str, readers: list[Subscriber], line: bytes) -> None:
+        """Send a line, unless a fault strikes it. A line that nobody reads is no occasion for a fault."""
+        if not readers:
+            return
+        fault = self._faults.for_line(stream) if self._faults.armed else None
+        kind = fault.kind if fault is not None else None
+        if fault is not None and kind in (FaultKind.DROP_STREAM, FaultKind.STALL_STREAM):
+            self.strike(fault.kind, stream, fault.seconds)
+        for subscriber in readers:
+            if kind is FaultKind.GAP_STREAM:
+                continue
+            subscriber.send(line if kind is not FaultKind.MALFORMED_LINE else line[: len(line) // 2] + b"\n")
+            if kind is FaultKind.DUPLICATE_EVENT:
                 subscriber.send(line)
-                if self.duplicate_events:
-                    subscriber.send(line)
-        self.duplicate_events = max(0, self.duplicate_events - 1)
 
     def heartbeat(self, price_line: bytes, transaction_line: bytes) -> None:
         """Send a heartbeat to everybody."""

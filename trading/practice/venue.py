@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from core.clock import to_rfc3339
+from core.clock import NANOSECONDS, to_rfc3339
 from core.domain import Instrument, Quote
 from core.errors import ConfigurationError
 from core.logging import get_logger
-from trading.matching.commands import AnyCommand, Ticks
+from trading.matching.commands import AnyCommand, Halt, Ticks
 from trading.matching.exchange import Exchange
 from trading.matching.transactions import AnyTransaction
 from trading.practice import views
 from trading.practice.candles import TickStore
 from trading.practice.config import ClockMode, PracticeConfig
+from trading.practice.faults import Fault, Faults
 from trading.practice.feeds.interface import Feed, Step
 from trading.practice.persistence import Store
 from trading.practice.replies import ENCODER
@@ -45,7 +46,8 @@ class Venue:
         self.config = config
         self.feed = feed
         self.store = store
-        self.streams = Streams(config.heartbeat_seconds)
+        self.faults = Faults()
+        self.streams = Streams(config.heartbeat_seconds, self.faults)
         self.ticks = {name: TickStore() for name in instruments}
         self.tick_count = 0
         self.base_url = ""  # known once the server listens
@@ -151,12 +153,16 @@ class Venue:
 
     def _publish_ticks(self, quotes: list[Quote], to_ns: int) -> None:
         """Match and publish ticks, one by one."""
+        fault = self.faults.for_market() if self.faults.armed else None
+        if fault is not None:
+            self.halt_for(fault)
         command = Ticks(time_ns=to_ns, quotes=tuple(quotes), cursor=(self.next_step, self._offset))
         self.store.append(command)
         for quote in quotes:
             transactions = self.exchange.on_quote(quote)
             self.ticks[quote.instrument].add(quote)
-            self.streams.price(quote.instrument, self.price_line(quote))
+            if self.streams.wants_price(quote.instrument):
+                self.streams.price(quote.instrument, self.price_line(quote))
             self._publish(transactions)
         self.tick_count += len(quotes)
         self._publish(self.exchange.apply(Ticks(time_ns=to_ns)))
@@ -185,6 +191,13 @@ class Venue:
     def _publish(self, transactions: list[AnyTransaction]) -> None:
         for transaction in transactions:
             self.streams.transaction(ENCODER.encode(transaction) + b"\n")
+
+    def halt_for(self, fault: Fault) -> None:
+        """Halt the instrument of a fault, or all, for its seconds of market time (0: until resumed)."""
+        until = self.time_ns + round(fault.seconds * NANOSECONDS) if fault.seconds else None
+        for name in [fault.instrument] if fault.instrument else sorted(self.exchange.instruments):
+            self.apply(Halt(time_ns=self.time_ns, instrument=name, halted=True, until_ns=until))
+            self.republish(name)
 
     def republish(self, instrument: str) -> None:
         """Send the standing quote again: its status changed."""

@@ -5,10 +5,10 @@ from decimal import Decimal
 import msgspec
 
 from core.clock import from_rfc3339, to_rfc3339
-from trading.matching.commands import Halt, MoveFunds, RejectNext
+from trading.matching.commands import Halt, MoveFunds, RejectNext, SetLiquidity
 from trading.practice.call import Call
 from trading.practice.config import ClockMode
-from trading.practice.faults import Fault, FaultKind, Faults
+from trading.practice.faults import LINE_FAULTS, REQUEST_FAULTS, Fault, FaultKind
 from trading.practice.replies import ProtocolError, Reply, invalid
 from trading.practice.venue import Venue
 
@@ -20,6 +20,10 @@ class _Advance(msgspec.Struct, forbid_unknown_fields=True):
 class _Halt(msgspec.Struct, forbid_unknown_fields=True):
     halted: bool
     instruments: list[str] | None = None
+
+
+class _Liquidity(msgspec.Struct, forbid_unknown_fields=True):
+    units: Decimal | None = None
 
 
 class _Funds(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,39 +76,42 @@ def funds(venue: Venue, call: Call) -> Reply:
     return Reply(200, {"transaction": made[-1]})
 
 
-class FaultDesk:
-    """The endpoints that set faults."""
+def liquidity(venue: Venue, call: Call) -> Reply:
+    """Bound what each side of the coming quotes is good for; null: as the account was configured."""
+    units = call.body(_Liquidity).units
+    if units is not None and not (units.is_finite() and units >= 0):
+        raise invalid("units")
+    venue.apply(SetLiquidity(time_ns=venue.time_ns, units=units))
+    return Reply(200, venue.state())
 
-    def __init__(self, faults: Faults) -> None:
-        self.faults = faults
 
-    def add(self, venue: Venue, call: Call) -> Reply:
-        """Arm a fault, or strike open streams at once."""
-        fault = call.body(Fault)
-        if fault.count < 1:
-            raise invalid("count")
-        match fault.kind:
-            case FaultKind.REJECT:
-                venue.apply(RejectNext(time_ns=venue.time_ns, reason=fault.reason, count=fault.count))
-            case FaultKind.DUPLICATE_EVENT:
-                venue.streams.duplicate_events += fault.count
-            case FaultKind.DROP_STREAM | FaultKind.STALL_STREAM:
-                for subscriber in venue.streams.subscribers:
-                    if fault.stream in ("all", subscriber.kind):
-                        if fault.kind is FaultKind.DROP_STREAM:
-                            subscriber.drop()
-                        else:
-                            subscriber.stall(fault.seconds)
-            case _:
-                self.faults.add(fault)
-        return self.listed(venue, call)
+def add_fault(venue: Venue, call: Call) -> Reply:
+    """Arm a fault; one without a probability that means open streams, the market or the next orders strikes at once."""
+    fault = call.body(Fault)
+    wrong = fault.problem()
+    if wrong is None and fault.instrument and fault.instrument not in venue.exchange.instruments:
+        wrong = "instrument"
+    if wrong is not None:
+        raise invalid(wrong)
+    if fault.probability is not None or fault.kind in REQUEST_FAULTS | LINE_FAULTS:
+        venue.faults.add(fault)
+    else:
+        venue.faults.count(fault.kind)
+        if fault.kind is FaultKind.REJECT:
+            venue.apply(RejectNext(time_ns=venue.time_ns, reason=fault.reason, count=fault.count or 1))
+        elif fault.kind is FaultKind.HALT:
+            venue.halt_for(fault)
+        else:
+            venue.streams.strike(fault.kind, fault.stream or "all", fault.seconds)
+    return list_faults(venue, call)
 
-    def listed(self, venue: Venue, call: Call) -> Reply:
-        """List the faults that still wait."""
-        return Reply(200, {"faults": self.faults.waiting})
 
-    def clear(self, venue: Venue, call: Call) -> Reply:
-        """Disarm everything."""
-        self.faults.waiting.clear()
-        venue.streams.duplicate_events = 0
-        return self.listed(venue, call)
+def list_faults(venue: Venue, call: Call) -> Reply:
+    """List the faults that still wait, and how often each kind has struck."""
+    return Reply(200, venue.faults.shown())
+
+
+def clear_faults(venue: Venue, call: Call) -> Reply:
+    """Disarm everything, or the one fault whose ``id`` is given."""
+    venue.faults.clear(call.number("id", least=1))
+    return list_faults(venue, call)

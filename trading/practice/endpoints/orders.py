@@ -3,7 +3,7 @@
 from typing import Any
 
 from trading.matching.book import Order
-from trading.matching.commands import Cancel, ModifyOrderExtensions, OrderSpecification, Replace, Submit
+from trading.matching.commands import Cancel, ModifyOrderExtensions, OrderSpecification, RejectNext, Replace, Submit
 from trading.matching.transactions import (
     AnyTransaction,
     ClientExtensions,
@@ -60,7 +60,11 @@ def _specification(call: Call) -> OrderSpecification:
 
 def create(venue: Venue, call: Call) -> Reply:
     """Create an order. One that cannot be executed answers 201 with a cancel transaction, as the real server does."""
-    made = venue.apply(Submit(time_ns=venue.time_ns, order=_specification(call)))
+    spec = _specification(call)
+    fault = venue.faults.for_order() if venue.faults.armed else None
+    if fault is not None:
+        venue.apply(RejectNext(time_ns=venue.time_ns, reason=fault.reason))
+    made = venue.apply(Submit(time_ns=venue.time_ns, order=spec))
     first = next(item for item in made if isinstance(item, OrderTransaction))
     if first.reject_reason is not None:
         return rejection(venue, made, first.reject_reason, {"orderRejectTransaction": first})
