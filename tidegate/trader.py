@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from core.clock import Clock, LiveClock
+from core.clock import Clock, LiveClock, from_rfc3339
 from core.digest import digest_bytes
 from core.domain import Predictor
 from core.errors import BadInputError, ConfigurationError, RefusedError, UnavailableError
@@ -21,7 +21,7 @@ from core.files import read_json, write_json
 from core.logging import get_logger
 from core.params import read_params, required
 from core.settings import OandaSettings, Settings
-from tidegate.paper import paper_account
+from tidegate.paper import paper_account, paper_feed
 
 if TYPE_CHECKING:
     from features.publish import FeaturePublisher
@@ -88,6 +88,7 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
     from serving.local import LocalPredictor
     from serving.scope import LiveScopeGuard
     from trading.brokers.oanda.broker import OandaBroker
+    from trading.control.token import control_token
     from trading.trader import run_trader
 
     params = read_params(options.workspace / "params.yaml")
@@ -96,11 +97,11 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
     async with AsyncExitStack() as stack:
         local = stack.enter_context(LocalPredictor(settings.state / "serving", settings.serving.poll_seconds))
         pointer = _champion(local, strategy, oanda.environment == "live" and options.broker is BrokerName.OANDA)
-        config = _session(options, params, settings, pointer, oanda)
         venue = options.broker is BrokerName.PRACTICE or options.broker_ready_file is not None
         state = await _venue_state(oanda) if venue else {}
-        lockstep = state.get("clock") == "lockstep"
-        clock, feed_maker = await stack.enter_async_context(_market(lockstep, oanda, config))
+        pace = Pace.of(state)
+        config = _session(options, params, settings, pointer, oanda, pace)
+        clock, feed_maker = await stack.enter_async_context(_market(pace, oanda, config))
         broker: Broker = OandaBroker(
             oanda,
             clock,
@@ -109,13 +110,14 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
         )
         await broker.connect()
         stack.push_async_callback(broker.close)
+        feed: Feed = await stack.enter_async_context(feed_maker(broker))
         if options.broker is BrokerName.PAPER:
-            broker = await stack.enter_async_context(paper_account(broker, clock, config, params, settings))
+            broker = paper = await stack.enter_async_context(paper_account(broker, clock, config, params, settings))
+            feed = paper_feed(feed, paper, config, clock)
         predictor = await stack.enter_async_context(_predictor(options.serving_url, settings, local))
         if oanda.environment == "live":
             predictor = LiveScopeGuard(predictor, local)
         publisher = stack.enter_context(_publisher(options.redis_url, config))
-        feed = await stack.enter_async_context(feed_maker(broker))
 
         def started(_loop: Any, status: Any) -> None:
             if options.ready_file is not None:
@@ -123,7 +125,15 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
                 write_json(options.ready_file, {"pid": os.getpid(), "status_url": url, "session": config.session_id})
 
         summary = await run_trader(
-            config, broker, predictor, clock, feed, options.database_url, started=started, publisher=publisher
+            config,
+            broker,
+            predictor,
+            clock,
+            feed,
+            options.database_url,
+            started=started,
+            publisher=publisher,
+            control_token=control_token(settings.state, settings.trading.control_token),
         )
     if options.summary_file is not None:
         write_json(options.summary_file, summary.to_json())
@@ -171,13 +181,50 @@ def _champion(local: "LocalPredictor", strategy: str, live: bool) -> "Pointer":
     return pointer
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How time passes in a session.
+
+    Attributes:
+        lockstep: the market waits for the trader.
+        start_ns: market time now, where it is not the machine's; 0 where it is.
+        speed: market seconds in one of the machine's.
+    """
+
+    lockstep: bool = False
+    start_ns: int = 0
+    speed: float = 1.0
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> "Pace":
+        """Read a practice broker's description; none is the machine's own time.
+
+        Raises:
+            BadInputError: the description has no usable time or speed.
+        """
+        if state.get("clock") != "accelerated":
+            return cls(lockstep=state.get("clock") == "lockstep")
+        try:
+            return cls(False, from_rfc3339(str(state["time"])), float(state["speed"]))
+        except (KeyError, ValueError, TypeError):
+            raise BadInputError("the practice broker does not say its time and speed: is it of this version?") from None
+
+
 def _session(
-    options: TradeOptions, params: dict[str, Any], settings: Settings, pointer: "Pointer", oanda: OandaSettings
+    options: TradeOptions,
+    params: dict[str, Any],
+    settings: Settings,
+    pointer: "Pointer",
+    oanda: OandaSettings,
+    pace: Pace,
 ) -> "TraderConfig":
     from data.catalog import Catalog
     from data.granularity import parse_granularity
     from serving.store import ModelStore
     from trading.config import CostParameters, TraderConfig
+    from trading.control.setting import switch_path
+    from trading.execution.parameters import ExecutionParameters
+    from trading.feeds.guard import GuardParameters
     from trading.risk.limits import RiskParameters
     from trading.strategy.sizing import SizingParameters
 
@@ -208,10 +255,13 @@ def _session(
             commission_per_million=float(costs.get("commission_per_million", 0.0)),
         ),
         risk=RiskParameters.from_params(params),
+        execution=ExecutionParameters.from_params(params, options.workspace),
+        feed=GuardParameters.from_params(params).at_speed(pace.speed),
         bar_seconds=max(granularity.length_ns // 1_000_000_000, 1),
         account_currency=settings.trading.account_currency,
         status_port=options.status_port,
-        follow_events=options.broker is BrokerName.OANDA,
+        follow_events=not pace.lockstep,
+        kill_switch_path=switch_path(settings.state),
         simulated=options.broker is BrokerName.PRACTICE or options.broker_ready_file is not None,
     )
 
@@ -235,12 +285,13 @@ async def _venue_state(oanda: OandaSettings) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _market(lockstep: bool, oanda: OandaSettings, config: "TraderConfig") -> AsyncGenerator[tuple[Clock, Any]]:
+async def _market(pace: Pace, oanda: OandaSettings, config: "TraderConfig") -> AsyncGenerator[tuple[Clock, Any]]:
     """Yield the session's clock and a context that makes its feed from the connected broker."""
-    from trading.feeds.live import LiveFeed
+    from trading.feeds.accelerated import AcceleratedClock
+    from trading.feeds.live import GRACE_SECONDS, LiveFeed
     from trading.feeds.lockstep import LockstepClock, LockstepFeed
 
-    if lockstep:
+    if pace.lockstep:
         stepped = LockstepClock()
 
         def stepwise(broker: "Broker") -> Any:
@@ -248,11 +299,11 @@ async def _market(lockstep: bool, oanda: OandaSettings, config: "TraderConfig") 
 
         yield stepped, stepwise
         return
-    clock = LiveClock()
+    clock = AcceleratedClock(pace.start_ns, pace.speed) if pace.start_ns else LiveClock()
 
     @asynccontextmanager
     async def live(broker: "Broker") -> "AsyncGenerator[Feed]":
-        yield LiveFeed(broker, clock, config.instruments)
+        yield LiveFeed(broker, clock, config.instruments, grace_seconds=GRACE_SECONDS * pace.speed)
 
     yield clock, live
 

@@ -16,7 +16,7 @@ from core.errors import BadInputError
 from trading.records import QuoteRefused
 
 
-class GuardParameters(msgspec.Struct, frozen=True):
+class GuardParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of what counts as a price.
 
     Attributes:
@@ -46,6 +46,10 @@ class GuardParameters(msgspec.Struct, frozen=True):
             raise BadInputError(f"feed parameters: {error}") from None
         found.check()
         return found
+
+    def at_speed(self, speed: float) -> "GuardParameters":
+        """Return the same bounds for a market that runs ``speed`` times as fast as the machine."""
+        return msgspec.structs.replace(self, future_seconds=self.future_seconds * max(speed, 1.0))
 
     def check(self) -> None:
         """Refuse bounds that let nothing through.

@@ -8,6 +8,8 @@ from core.domain import Heartbeat, Quote
 from core.errors import UnavailableError
 from trading.brokers.interface import Broker
 
+GRACE_SECONDS = 0.5
+
 
 class LiveFeed:
     """Yields the broker's quotes and heartbeats; in silence a heartbeat of its own, so that boundaries close in time.
@@ -26,7 +28,7 @@ class LiveFeed:
         clock: Clock,
         instruments: Sequence[str],
         silence_seconds: float = 0.5,
-        grace_seconds: float = 0.5,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._broker = broker
         self._clock = clock

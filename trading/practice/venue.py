@@ -233,6 +233,7 @@ class Venue:
         return {
             "time": to_rfc3339(self.time_ns),
             "clock": str(self.config.clock),
+            "speed": self.config.speed,
             "step": self.next_step,
             "ticks": self.tick_count,
             "end": self.ended,
