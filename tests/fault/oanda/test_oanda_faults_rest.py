@@ -120,14 +120,21 @@ async def test_refused_connection_was_never_sent() -> None:
     await broker.close()
 
 
-async def test_unencrypted_server_behind_https_is_unknown(server: LoopbackV20) -> None:
-    url = f"https://127.0.0.1:{server.port}"
+async def test_unencrypted_server_behind_https_was_never_sent() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     settings = OandaSettings(rest_url=url, stream_url=url, token=v20.TOKEN, account_id=v20.ACCOUNT)
     broker = OandaBroker(settings, LiveClock())
-    with pytest.raises(OutcomeUnknownError) as caught:
+    with pytest.raises(UnavailableError, match="not sent") as caught:
         await broker.submit(ORDER)
     assert secrets_in(caught.value) == []
     await broker.close()
+    listener.close()
 
 
 async def test_untrusted_certificate_was_never_sent(tmp_path: Path) -> None:
@@ -151,7 +158,7 @@ async def test_untrusted_certificate_was_never_sent(tmp_path: Path) -> None:
     listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     url = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     broker = OandaBroker(OandaSettings(rest_url=url, stream_url=url, token="t0ken", account_id="a-1"), LiveClock())
-    with pytest.raises(UnavailableError, match="SSLError"):
+    with pytest.raises(UnavailableError, match=r"not sent.*SSLCertVerificationError"):
         await broker.submit(ORDER)
     assert seen == []
     await broker.close()

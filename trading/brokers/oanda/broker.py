@@ -102,10 +102,11 @@ class OandaBroker:
             )
         await self.instruments()
         await self._connection.reading(self._connection.learn_trades)
-        await self._connection.warm_order_thread()
+        await self._connection.warm_orders()
 
     async def close(self) -> None:
         """Stop streams and threads and close connections."""
+        self._connection.refuse_orders()
         streams = [*(stream.stream for stream in self._event_streams), *self._price_streams()]
         for stream in streams:
             stream.stop()

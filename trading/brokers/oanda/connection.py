@@ -13,6 +13,7 @@ from core.errors import ConfigurationError, UnavailableError
 from core.settings import OandaSettings
 from trading.brokers.oanda.environment import select_environment
 from trading.brokers.oanda.history import TransactionHistory
+from trading.brokers.oanda.order_channel import OrderChannel
 from trading.brokers.oanda.pacing import CircuitBreaker, TokenBucket
 from trading.brokers.oanda.secrecy import protect
 from trading.brokers.oanda.session import Endpoint, RestClient
@@ -20,7 +21,7 @@ from trading.brokers.v20.translate import Translator
 
 Result = TypeVar("Result")
 
-_READERS = 2  # threads for requests that change nothing; orders have a thread of their own
+_READERS = 2  # threads for requests that change nothing; orders have a connection of their own
 
 
 class Connection:
@@ -43,18 +44,15 @@ class Connection:
         protect(self.token, self.account_id)
         self.environment = select_environment(settings, allow_live)
         self.breaker = CircuitBreaker()
-        self.client = RestClient(
-            self.environment,
-            self.token,
-            settings.request_timeout_seconds,
-            TokenBucket(settings.requests_per_second),
-            self.breaker,
-        )
+        bucket = TokenBucket(settings.requests_per_second)
+        shared = (self.environment, self.token, settings.request_timeout_seconds, bucket, self.breaker)
+        self.client = RestClient(*shared)
+        self.orders = OrderChannel(*shared)
         self.translator = Translator()
         self.history = TransactionHistory(self.client, self.account_id, self.translator, self.saw_transaction)
         self.instruments: dict[str, Instrument] = {}
         self.last_transaction = 0
-        self._order_thread = ThreadPoolExecutor(1, "oanda-orders")
+        self._watch: asyncio.Task[None] | None = None
         self._readers = ThreadPoolExecutor(_READERS, "oanda-reads")
 
     def __repr__(self) -> str:
@@ -63,10 +61,6 @@ class Connection:
     async def reading(self, work: Callable[[], Result]) -> Result:
         """Run ``work``, which changes nothing, in a reader thread."""
         return await _run(self._readers, work)
-
-    async def ordering(self, work: Callable[[], Result]) -> Result:
-        """Run ``work``, which can move money, in the order thread: it never queues behind reading."""
-        return await _run(self._order_thread, work)
 
     async def read(self, endpoint: Endpoint, what: str) -> dict[str, Any]:
         """Read something of the account.
@@ -80,9 +74,18 @@ class Connection:
             raise ConfigurationError(f"{what}: the broker answers {reply.error}: check TIDEGATE_OANDA__ACCOUNT_ID")
         return reply.body
 
-    async def warm_order_thread(self) -> None:
-        """Open the order thread's connection, so that no order has to wait for it."""
-        await self.ordering(lambda: self.client.read(AccountSummary(self.account_id), "account summary"))
+    async def warm_orders(self) -> None:
+        """Open the connection for orders, so that none has to wait for it."""
+        path = str(AccountSummary(self.account_id))
+        await self.orders.warm(path)
+        if self._watch is None:
+            self._watch = asyncio.create_task(self.orders.watch(path), name="oanda order connection")
+
+    def refuse_orders(self) -> None:
+        """From now on no order leaves."""
+        self.orders.refuse_further()
+        if self._watch is not None:
+            self._watch.cancel()
 
     def learn_trades(self) -> None:
         """Read the open trades, whose ids stops and targets refer to. Blocking."""
@@ -95,7 +98,7 @@ class Connection:
 
     def shut_down(self) -> None:
         """End the threads, letting an order that is under way finish, and close all connections. Blocking."""
-        self._order_thread.shutdown(wait=True)
+        self.orders.close()
         self._readers.shutdown(wait=True, cancel_futures=True)
         self.client.close()
 

@@ -10,7 +10,8 @@ from oandapyV20.endpoints.transactions import TransactionIDRange, TransactionsSi
 from core.domain import AccountChanged, BrokerEvent
 from core.errors import BadInputError, UnavailableError
 from core.logging import get_logger
-from trading.brokers.oanda.session import Reply, RestClient
+from trading.brokers.oanda.replies import Reply
+from trading.brokers.oanda.session import RestClient
 from trading.brokers.v20.translate import Translator
 
 PAGE = 500  # ids a request; the broker allows up to 1,000

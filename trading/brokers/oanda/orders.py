@@ -14,8 +14,9 @@ from core.clock import Clock
 from core.domain import BrokerEvent, OrderFilled, OrderRejected, OrderRequest, Position, RejectReason
 from core.errors import BadInputError, OutcomeUnknownError
 from trading.brokers.oanda.connection import Connection, entries
+from trading.brokers.oanda.order_channel import TradingEndpoint
+from trading.brokers.oanda.replies import Reply
 from trading.brokers.oanda.secrecy import clean
-from trading.brokers.oanda.session import Endpoint, Reply
 from trading.brokers.v20.rejects import reason_of_message, reject_reason
 from trading.brokers.v20.translate import position_of
 from trading.brokers.v20.wire import ATTACHED_TYPES, closeout_body, order_body, trade_order_body
@@ -99,12 +100,12 @@ class OrderEntry:
             await asyncio.sleep(self._settle_seconds)  # real time: the request may still be on its way
         raise AssertionError("unreachable")
 
-    async def _trade(self, endpoint: Endpoint, what: str, client_order_id: str) -> list[BrokerEvent]:
+    async def _trade(self, endpoint: TradingEndpoint, what: str, client_order_id: str) -> list[BrokerEvent]:
         # The first time counts: a later cancel must not move the start of the search past the order itself.
         self._sent.setdefault(client_order_id, self._connection.last_transaction)
         if len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
-        reply = await self._connection.ordering(lambda: self._connection.client.trade(endpoint, what))
+        reply = await self._connection.orders.trade(endpoint, what)
         return self._events_of(reply, what, client_order_id)
 
     def _events_of(self, reply: Reply, what: str, client_order_id: str) -> list[BrokerEvent]:

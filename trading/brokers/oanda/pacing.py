@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from core.errors import UnavailableError
 
+CONNECT_TIMEOUT_SECONDS = 3.05  # just above a multiple of 3 s, TCP's first retransmission
+
 
 class TokenBucket:
     """A rate limit shared by the adapter's threads.
@@ -37,17 +39,29 @@ class TokenBucket:
         self._updated = now()
         self._lock = threading.Lock()
 
+    def take_now(self) -> bool:
+        """Take one token for an order if it need not wait; never blocks."""
+        with self._lock:
+            self._refill()
+            if self._tokens - 1.0 < -self._burst:
+                return False
+            self._tokens -= 1.0
+            return True
+
     def take(self, urgent: bool = False) -> None:
         """Take one token; wait until there is one. ``urgent`` (orders) waits only behind a full burst of debt."""
         with self._lock:
-            moment = self._now()
-            self._tokens = min(self._burst, self._tokens + (moment - self._updated) * self._rate)
-            self._updated = moment
+            self._refill()
             self._tokens -= 1.0
             allowance = self._burst if urgent else 0.0
             delay = (-self._tokens - allowance) / self._rate
         if delay > 0:
             self._sleep(delay)
+
+    def _refill(self) -> None:
+        moment = self._now()
+        self._tokens = min(self._burst, self._tokens + (moment - self._updated) * self._rate)
+        self._updated = moment
 
 
 class CircuitBreaker:

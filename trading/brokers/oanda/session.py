@@ -1,37 +1,25 @@
 """The client library, tuned: a keep-alive session per thread, a time-out on everything, clear errors, no chance retry.
 
-What the library lacks (see its source, 0.7.2): time-outs, back-off, any treatment of 429, a way to tell a request that
-was never sent from one whose reply was lost.
+What the library lacks (see its source, 0.7.2): time-outs, back-off, any treatment of 429. It asks the questions here;
+requests that can move money go through ``order_channel``.
 """
 
 import os
 import socket
-import ssl
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-import orjson
 import requests
 from oandapyV20 import API, V20Error
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
-from urllib3.exceptions import ConnectTimeoutError as UrllibConnectTimeoutError
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ProxyError, SSLError
 
-from core.errors import (
-    ConfigurationError,
-    OutcomeUnknownError,
-    RateLimitedError,
-    TidegateError,
-    UnavailableError,
-)
+from core.errors import ConfigurationError, RateLimitedError, TidegateError, UnavailableError
 from trading.brokers.oanda.environment import rest_host
-from trading.brokers.oanda.pacing import CircuitBreaker, TokenBucket, backoff_seconds
-from trading.brokers.oanda.secrecy import clean
+from trading.brokers.oanda.pacing import CONNECT_TIMEOUT_SECONDS, CircuitBreaker, TokenBucket, backoff_seconds
+from trading.brokers.oanda.replies import Reply, refusal, unreadable
 
-CONNECT_TIMEOUT_SECONDS = 3.05  # just above a multiple of 3 s, TCP's first retransmission
 _IDEMPOTENT_TRIES = 4
 _LONGEST_RETRY_AFTER = 10.0
 
@@ -41,25 +29,6 @@ class Endpoint(Protocol):
 
     method: str
     response: Any
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A broker's answer that was read in full: success or a refusal it explains."""
-
-    status: int
-    body: dict[str, Any]
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the status is a success."""
-        return self.status < 300
-
-    @property
-    def error(self) -> str:
-        """The broker's error code or message, safe to show."""
-        text = str(self.body.get("errorCode") or self.body.get("errorMessage") or f"HTTP {self.status}")
-        return clean(text)[:200]
 
 
 class _KeepAliveAdapter(HTTPAdapter):
@@ -98,7 +67,7 @@ def new_api(environment: str, token: str, timeout_seconds: float) -> API:
 
 
 class RestClient:
-    """Blocking requests with pacing, back-off and circuit breaker, for worker threads.
+    """Blocking questions with pacing, back-off and circuit breaker, for worker threads.
 
     Args:
         environment: name in the library's table of hosts.
@@ -131,7 +100,7 @@ class RestClient:
             self._breaker.check()
             self._bucket.take()
             try:
-                return self._send(endpoint, what, money=False)
+                return self._send(endpoint, what)
             except UnavailableError as error:
                 if attempt == _IDEMPOTENT_TRIES - 1:
                     raise
@@ -140,22 +109,6 @@ class RestClient:
                     pause = max(pause, min(error.retry_after_seconds, _LONGEST_RETRY_AFTER))
             time.sleep(pause)
         raise AssertionError("unreachable")
-
-    def trade(self, endpoint: Endpoint, what: str) -> Reply:
-        """Send a request that can move money: once.
-
-        Raises:
-            UnavailableError: it certainly did not reach the broker (refused connection, 429, open circuit).
-            OutcomeUnknownError: it may have.
-            ConfigurationError: token refused or account forbidden.
-        """
-        self._breaker.check()
-        self._bucket.take(urgent=True)
-        return self._send(endpoint, what, money=True)
-
-    def warm(self) -> None:
-        """Create this thread's session ahead of its first request."""
-        self._api()
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -180,84 +133,29 @@ class RestClient:
         self._local.status = response.status_code
         self._local.retry_after = response.headers.get("Retry-After", "")
 
-    def _send(self, endpoint: Endpoint, what: str, money: bool) -> Reply:
+    def _send(self, endpoint: Endpoint, what: str) -> Reply:
         self._local.status, self._local.retry_after = 0, ""
         # Errors are raised outside of the handlers: the library's exceptions quote URLs, and so would a context.
         failure: TidegateError
         try:
             body = self._api().request(endpoint)
-        except V20Error as refusal:
-            outcome = _refusal(int(refusal.code), str(refusal.msg), what, money, self._local.retry_after)
+        except V20Error as error:
+            outcome = refusal(int(error.code), str(error.msg), what, False, self._local.retry_after)
             if isinstance(outcome, Reply):
                 self._breaker.succeeded()
                 return outcome
             failure = outcome
         except requests.RequestException as error:
-            if not money or never_sent(error):
-                failure = UnavailableError(f"{what}: the broker does not answer ({type(error).__name__}); try again")
-            else:
-                failure = OutcomeUnknownError(f"{what}: sent, but the reply was lost ({type(error).__name__}); ask")
+            failure = UnavailableError(f"{what}: the broker does not answer ({type(error).__name__}); try again")
         except ValueError:
-            # Not JSON, or a status of success other than the one the library expects: then the body is there.
-            status = cast(int, self._local.status)
-            if 200 <= status < 300 and isinstance(endpoint.response, dict):
-                self._breaker.succeeded()
-                return Reply(status, cast(dict[str, Any], endpoint.response))
-            failure = _unreadable(what, money)
+            failure = unreadable(what, money=False)
         else:
-            self._breaker.succeeded()
-            if isinstance(body, dict):
+            if isinstance(body, dict) and self._local.status < 300:
+                self._breaker.succeeded()
                 return Reply(self._local.status, cast(dict[str, Any], body))
-            failure = _unreadable(what, money)
+            failure = unreadable(what, money=False)
         if isinstance(failure, RateLimitedError | ConfigurationError):
             self._breaker.succeeded()
         else:
             self._breaker.failed()
         raise failure
-
-
-def never_sent(error: requests.RequestException) -> bool:
-    """Tell whether a failed request certainly did not leave this machine: no connection could be opened for it."""
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return True
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason
-    if isinstance(cause, ProxyError):
-        cause = cause.original_error
-    if isinstance(cause, SSLError):  # of TLS failures only this one certainly came before the request
-        return bool(cause.args) and isinstance(cause.args[0], ssl.SSLCertVerificationError)
-    return isinstance(cause, NewConnectionError | UrllibConnectTimeoutError)
-
-
-def _unreadable(what: str, money: bool) -> TidegateError:
-    if money:
-        return OutcomeUnknownError(f"{what}: the broker's reply cannot be read; ask what became of it")
-    return UnavailableError(f"{what}: the broker's reply cannot be read; try again")
-
-
-def _retry_after(header: str) -> float:
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        return 1.0  # absent, or a date: the documented limit is per second
-
-
-def _refusal(status: int, text: str, what: str, money: bool, retry_after: str) -> Reply | TidegateError:
-    if status == 401:
-        return ConfigurationError(f"{what}: the broker refuses the token (401): check TIDEGATE_OANDA__TOKEN")
-    if status == 403:
-        return ConfigurationError(
-            f"{what}: the broker forbids it (403): check TIDEGATE_OANDA__ACCOUNT_ID and what the token may do"
-        )
-    if status == 429:
-        return RateLimitedError(f"{what}: the broker asks for fewer requests (429); wait", _retry_after(retry_after))
-    if status >= 500:
-        if money:
-            return OutcomeUnknownError(f"{what}: the broker failed (HTTP {status}); ask what became of it")
-        return UnavailableError(f"{what}: the broker failed (HTTP {status}); try again")
-    try:
-        body = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        body = {}
-    return Reply(status, cast(dict[str, Any], body) if isinstance(body, dict) else {})

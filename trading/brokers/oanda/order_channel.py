@@ -1,0 +1,301 @@
+"""The one connection for requests that can move money: the bytes leave before ``trade`` waits for anything.
+
+The client library needs 0.3 ms from call to socket, and handing the call to its thread 0.1 ms more. Here the event
+loop writes the request itself into an open idle connection (a few hundred bytes into an empty socket buffer: it does
+not block), and the order thread waits for the reply. Only where that is not possible (no connection, another order
+under way, request limit reached) does the whole exchange happen in the order thread. Path, method and body of every
+request are the library's.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import orjson
+from requests.certs import where as trusted_authorities
+from requests.utils import get_environ_proxies
+from urllib3.util import make_headers
+
+from core.errors import ConfigurationError, OutcomeUnknownError, RateLimitedError, TidegateError, UnavailableError
+from core.logging import get_logger
+from trading.brokers.oanda.environment import rest_host
+from trading.brokers.oanda.pacing import CONNECT_TIMEOUT_SECONDS, CircuitBreaker, TokenBucket
+from trading.brokers.oanda.replies import Reply, object_of, refusal, unreadable
+
+_KEEP_ALIVE = (  # probe an idle peer, so that a firewall that forgot the connection is found out before an order
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+
+_log = get_logger("trading")
+
+
+class TradingEndpoint(Protocol):
+    """A request class of the library; ``str`` of it is its path, ``data`` (where it has that) its body."""
+
+    method: str
+
+
+class OrderChannel:
+    """Requests that can move money: each sent once, one after the other.
+
+    Args:
+        environment: name in the library's table of hosts.
+        token: bearer token.
+        timeout_seconds: by when a reply must be complete; past it the outcome is unknown.
+        bucket: the request limit, shared with the readers.
+        breaker: the circuit, shared with the readers.
+    """
+
+    def __init__(
+        self, environment: str, token: str, timeout_seconds: float, bucket: TokenBucket, breaker: CircuitBreaker
+    ) -> None:
+        self._host = urlsplit(rest_host(environment))
+        self._timeout = timeout_seconds
+        self._bucket = bucket
+        self._breaker = breaker
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "Accept-Datetime-Format": "RFC3339",
+        }
+        proxies = get_environ_proxies(rest_host(environment))
+        self._proxy = urlsplit(proxies[self._host.scheme]) if self._host.scheme in proxies else None
+        if self._proxy is not None and self._proxy.scheme not in ("http", ""):
+            raise ConfigurationError(
+                f"the environment sets a {self._proxy.scheme} proxy for {self._host.scheme}: orders go through http "
+                "proxies only; exempt the broker's host with NO_PROXY"
+            )
+        self._connection: http.client.HTTPConnection | None = None
+        self._thread = ThreadPoolExecutor(1, "oanda-orders")
+        self._count = threading.Lock()
+        self._under_way = 0  # exchanges begun and not finished; at 0 only the event loop touches the connection
+        self._reading_since: float | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return "OrderChannel()"
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next request can be written at once."""
+        return self._under_way == 0 and _idle(self._connection)
+
+    async def trade(self, endpoint: TradingEndpoint, what: str) -> Reply:
+        """Send a request, once, and wait for its reply.
+
+        Raises:
+            UnavailableError: it certainly did not reach the broker (no connection, 429, open circuit, closed).
+            OutcomeUnknownError: it may have.
+            ConfigurationError: token refused or account forbidden.
+        """
+        if self._closed:
+            raise UnavailableError(f"{what}: the broker connection is closed: nothing was sent")
+        self._breaker.check()
+        data: object = getattr(endpoint, "data", None)
+        body = orjson.dumps(data) if data else None
+        if self.ready and self._bucket.take_now():
+            failure = self._write(endpoint.method, str(endpoint), body, what)
+            if failure is not None:
+                raise failure
+            return await self._in_thread(lambda: self._read(what))
+        return await self._in_thread(lambda: self._exchange(endpoint.method, str(endpoint), body, what))
+
+    async def warm(self, path: str) -> None:
+        """Open the connection with a harmless question, so that no order has to wait for it.
+
+        Args:
+            path: of a resource to ask for.
+
+        Raises:
+            UnavailableError, ConfigurationError: as for a request.
+        """
+        if self._closed or self.ready:
+            return
+        self._breaker.check()
+        try:
+            await self._in_thread(lambda: self._exchange("GET", path, None, "opening the order connection"))
+        except OutcomeUnknownError as error:
+            raise UnavailableError(f"{error.message}; try again") from None
+
+    async def watch(self, path: str, every_seconds: float = 1.0) -> None:
+        """Open the connection again whenever the other side closed it, and cut off a reply that takes too long.
+
+        Runs until ``close``; real time, for the network does not follow a market clock.
+        """
+        while not self._closed:
+            await asyncio.sleep(every_seconds)
+            since = self._reading_since
+            if since is not None and time.monotonic() - since > self._timeout:
+                self._cut()  # drop by drop no single read times out
+            elif self._under_way == 0 and not self.ready:
+                try:
+                    await self.warm(path)
+                except TidegateError as error:
+                    _log.warning("order connection not open", problem=error.message)
+
+    def refuse_further(self) -> None:
+        """From now on nothing is sent; what is under way goes on."""
+        self._closed = True
+
+    def close(self) -> None:
+        """Wait for what is under way, then close the connection. Blocking."""
+        self._closed = True
+        self._thread.shutdown(wait=True)
+        self._drop()
+
+    # -- one exchange --------------------------------------------------------------------------------------------
+
+    async def _in_thread(self, work: Callable[[], Reply]) -> Reply:
+        """Run ``work`` in the order thread. A reply that is not complete in time is cut off, which ends it."""
+        with self._count:
+            self._under_way += 1
+        try:
+            future = self._thread.submit(self._counted, work)
+        except RuntimeError:  # shut down in this moment; whether something was written, nobody knows
+            with self._count:
+                self._under_way -= 1
+            raise OutcomeUnknownError("the broker connection was closed under an order; ask about it") from None
+        waiting = asyncio.wrap_future(future)
+        waiting.add_done_callback(_retrieve)
+        # Shielded: a caller that gives up must not leave a reply unread on the connection.
+        return await asyncio.shield(waiting)
+
+    def _counted(self, work: Callable[[], Reply]) -> Reply:
+        try:
+            return work()
+        finally:
+            with self._count:
+                self._under_way -= 1
+
+    def _exchange(self, method: str, path: str, body: bytes | None, what: str) -> Reply:
+        self._bucket.take(urgent=True)
+        if not _idle(self._connection):
+            self._connect(what)
+        failure = self._write(method, path, body, what)
+        if failure is not None:
+            raise failure
+        return self._read(what)
+
+    def _connect(self, what: str) -> None:
+        self._drop()
+        connection = self._new_connection()
+        try:
+            connection.connect()
+        except (OSError, http.client.HTTPException) as error:  # before the first byte of the request
+            connection.close()
+            self._breaker.failed()
+            kind = type(error).__name__
+            raise UnavailableError(f"{what}: not sent: the broker cannot be reached ({kind}); try again") from None
+        assert connection.sock is not None
+        for option in _KEEP_ALIVE:
+            connection.sock.setsockopt(*option)
+        connection.sock.settimeout(self._timeout)
+        self._connection = connection
+
+    def _new_connection(self) -> http.client.HTTPConnection:
+        target = self._proxy or self._host
+        secure = self._host.scheme == "https"
+        port = target.port or (443 if secure and self._proxy is None else 80)
+        host = target.hostname or ""
+        if not secure:
+            return http.client.HTTPConnection(host, port, timeout=CONNECT_TIMEOUT_SECONDS)
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or trusted_authorities()
+        context = ssl.create_default_context(cafile=bundle)
+        connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT_SECONDS, context=context)
+        if self._proxy is not None:
+            connection.set_tunnel(self._host.hostname or "", self._host.port or 443, _credentials(self._proxy))
+        return connection
+
+    def _target(self, path: str) -> str:
+        """Return the request target: the path, or the whole address for a proxy that reads it."""
+        prefix = self._host.path.rstrip("/")
+        if self._proxy is not None and self._host.scheme == "http":
+            return f"http://{self._host.netloc}{prefix}/{path}"
+        return f"{prefix}/{path}"
+
+    def _write(self, method: str, path: str, body: bytes | None, what: str) -> TidegateError | None:
+        """Write the request; return the error where that failed, its outcome then being unknown."""
+        connection = self._connection
+        assert connection is not None
+        headers = self._headers
+        if self._proxy is not None and self._host.scheme == "http":
+            headers = headers | _credentials(self._proxy)
+        try:
+            connection.request(method, self._target(path), body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            self._drop()
+            self._breaker.failed()
+            return OutcomeUnknownError(f"{what}: the connection broke while sending ({type(error).__name__}); ask")
+        return None
+
+    def _read(self, what: str) -> Reply:
+        connection = self._connection
+        assert connection is not None
+        self._reading_since = time.monotonic()
+        try:
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._drop()
+            self._breaker.failed()
+            raise OutcomeUnknownError(f"{what}: sent, but the reply was lost ({type(error).__name__}); ask") from None
+        finally:
+            self._reading_since = None
+        status = response.status
+        if status >= 400:
+            outcome = refusal(status, content, what, money=True, retry_after=response.headers.get("Retry-After", ""))
+        else:
+            body = object_of(content) if 200 <= status < 300 else None
+            outcome = unreadable(what, money=True) if body is None else Reply(status, body)
+        if isinstance(outcome, Reply | RateLimitedError | ConfigurationError):
+            self._breaker.succeeded()
+        else:
+            self._breaker.failed()
+        if isinstance(outcome, Reply):
+            return outcome
+        raise outcome
+
+    def _cut(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _idle(connection: http.client.HTTPConnection | None) -> bool:
+    """Tell whether a connection is open with nothing to read: a readable one was closed by the other side."""
+    if connection is None or connection.sock is None:
+        return False
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return not poll.poll(0)
+
+
+def _retrieve(future: "asyncio.Future[Reply]") -> None:
+    """Look at the outcome of an exchange whose caller may be gone."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _credentials(proxy: SplitResult) -> dict[str, str]:
+    if not proxy.username:
+        return {}
+    return make_headers(proxy_basic_auth=f"{unquote(proxy.username)}:{unquote(proxy.password or '')}")
