@@ -1,7 +1,7 @@
 """When how much of an order goes out: shares of the whole over time, and units that add up to it exactly."""
 
 from collections.abc import Sequence
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -75,7 +75,7 @@ def whole_units(
     for share, time_ns in zip(shares, times, strict=True):
         last = time_ns == times[-1]
         exact = Decimal(1) if last else min(Decimal(repr(float(share))), Decimal(1))
-        part = (units * exact / step).quantize(Decimal(1), rounding=ROUND_DOWN) * step
+        part = (units * exact / step).quantize(Decimal(1), rounding=ROUND_HALF_EVEN) * step
         if abs(units) - abs(part) < least:
             part = units
         if part != done and (abs(part) - abs(done) >= least or part == units):
