@@ -158,7 +158,7 @@ class Journal:
             except OSError as error:
                 self._failure = error
                 raise UnavailableError(f"journal {self._directory} cannot be written: {error.strerror}") from error
-        if not durable:
+        if not durable and not self._wake.is_set():  # setting it takes a lock; the thread clears it before it flushes
             self._wake.set()
         return sequence
 
