@@ -7,13 +7,13 @@ as MessagePack maps. Only the framing of a journal entry (length, checksum) is t
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from core.clock import from_rfc3339
 from tidegate.drill.sources import BrokerPages, JournalFacts, LedgerRows
 
 CENT = Decimal("0.01")
+_DECIMALS = 9  # PostgreSQL keeps ten of an average price, SQLite all of them
 ENTRY_TYPES = ("MARKET_ORDER", "LIMIT_ORDER", "STOP_ORDER", "MARKET_IF_TOUCHED_ORDER")
 _OPEN_FATES = ("unknown", "pending_new", "pending_cancel")
 
@@ -33,13 +33,13 @@ class Verdict:
             self.problems.append(words)
 
 
-def check_session(broker: BrokerPages, ledger: LedgerRows, journal: Path) -> Verdict:
+def check_session(broker: BrokerPages, ledger: LedgerRows, facts: JournalFacts) -> Verdict:
     """Compare a finished session with its broker, to the unit, to the cent, order by order and fill by fill."""
     verdict = Verdict()
     transactions = broker.transactions()
     verdict.transactions = len(transactions)
-    facts = JournalFacts.read(journal)
     check_orders(verdict, transactions, facts)
+    _check_decisions(verdict, transactions, facts)
     _check_ledger_orders(verdict, transactions, broker, ledger)
     _check_fills(verdict, transactions, ledger)
     _check_positions(verdict, broker, ledger)
@@ -89,6 +89,29 @@ def check_orders(verdict: Verdict, transactions: list[dict[str, Any]], facts: Jo
         verdict.expect(
             abs(units) == abs(written.units), f"order {name} has {units} units at the broker, {written.units} written"
         )
+
+    for item in transactions:
+        name = item.get("clientOrderID", "")
+        if item["type"] == "ORDER_CANCEL" and item.get("reason") == "CLIENT_REQUEST":
+            verdict.expect(name in facts.cancelled, f"order {name} was cancelled at the broker and nothing was written")
+        if item["type"] == "ORDER_CANCEL" and item.get("reason") == "CLIENT_REQUEST_REPLACED":
+            verdict.expect(name in facts.amended, f"order {name} was replaced at the broker and nothing was written")
+
+
+def _check_decisions(verdict: Verdict, transactions: list[dict[str, Any]], facts: JournalFacts) -> None:
+    """No decision was executed for more than it asked, and nothing but closing orders left while the switch was on."""
+    numbers = {order["id"]: order.get("clientExtensions", {}).get("id", "") for order in client_orders(transactions)}
+    executed: dict[str, Decimal] = {}
+    for item in transactions:
+        name = numbers.get(item.get("orderID", ""), "")
+        if item["type"] == "ORDER_FILL" and name in facts.submitted:
+            decision = facts.submitted[name].decision_id
+            executed[decision] = executed.get(decision, Decimal(0)) + abs(Decimal(str(item["units"])))
+    for decision, wanted in facts.decisions.items():
+        done = executed.get(decision, Decimal(0))
+        verdict.expect(done <= wanted, f"decision {decision} asked for {wanted:f} units, {done:f} were executed")
+    for name in facts.sent_while_stopped:
+        verdict.problems.append(f"order {name} was sent while the kill switch was on")
 
 
 def _check_ledger_orders(
@@ -199,11 +222,11 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
+        return f"{round(value, _DECIMALS).normalize():f}"
     if isinstance(value, str):
         try:
             number = Decimal(value)
         except ArithmeticError:
             return value
-        return f"{number.normalize():f}" if number.is_finite() else value
+        return f"{round(number, _DECIMALS).normalize():f}" if number.is_finite() else value
     return repr(float(value)) if isinstance(value, float) else str(value)

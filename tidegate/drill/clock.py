@@ -7,10 +7,12 @@ from typing import Self
 import aiohttp
 
 from core.clock import NANOSECONDS, from_rfc3339
+from core.domain import Heartbeat, Quote
 from core.errors import UnavailableError
 
 _POLL_SECONDS = 0.001
 _POLLS = 500
+_SLEW_SECONDS = 0.25
 
 
 class AcceleratedClock:
@@ -26,6 +28,7 @@ class AcceleratedClock:
         self._market_ns = market_ns
         self._monotonic = monotonic
         self._speed = speed
+        self._newest = market_ns
 
     @classmethod
     async def of(cls, url: str, token: str, speed: float) -> Self:
@@ -49,7 +52,17 @@ class AcceleratedClock:
             raise UnavailableError(f"practice broker at {url} does not say what time it is: {error}") from None
 
     def time_ns(self) -> int:
-        return self._market_ns + round((time.monotonic() - self._monotonic) * self._speed * NANOSECONDS)
+        now = self._market_ns + round((time.monotonic() - self._monotonic) * self._speed * NANOSECONDS)
+        self._newest = max(self._newest, now)
+        return self._newest
+
+    def observe(self, item: Quote | Heartbeat) -> None:
+        """Stand still until a market that fell behind (its broker was started again) has caught up, as NTP slews."""
+        if not isinstance(item, Quote):
+            return  # the feed makes heartbeats of its own from this clock
+        behind = self.time_ns() - item.time_ns
+        if behind > _SLEW_SECONDS * self._speed * NANOSECONDS:
+            self._market_ns -= behind
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self._speed)

@@ -12,13 +12,16 @@ import msgspec
 from core.crash_points import CRASH_POINTS
 
 STEPS = 24  # minutes of market in one session
+LIVE_SPEED = 480.0
 
 
 class Style(StrEnum):
     """How orders are worked in a session."""
 
     MARKET = "market"
-    BRACKET = "bracket"  # market orders with an attached stop
+    BRACKET = "bracket"  # market orders with stop, target and trailing stop near enough to be filled
+    TWAP = "twap"  # a plan of marketable parts
+    PASSIVE = "passive"  # a plan of limit orders that follow the touch: amended, cancelled, crossed
 
 
 class Database(StrEnum):
@@ -35,6 +38,9 @@ class Need(StrEnum):
     LOST_REPLY = "lost_reply"
     RESTART = "restart"
     SMALL_SEGMENTS = "small_segments"
+    PLAN = "plan"
+    PASSIVE = "passive"
+    KILL_SWITCH = "kill_switch"
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -58,9 +64,17 @@ PLACES: dict[str, Place] = {
     "order.replied": Place(6),
     "order.applied": Place(6),
     "order.unknown": Place(1, Need.LOST_REPLY),
+    "cancel.written": Place(2, Need.PASSIVE),
+    "cancel.replied": Place(2, Need.PASSIVE),
+    "amend.written": Place(2, Need.PASSIVE),
+    "amend.replied": Place(2, Need.PASSIVE),
     "event.written": Place(8),
     "catch_up.fetched": Place(4),
     "catch_up.applied": Place(4),
+    "plan.started": Place(5, Need.PLAN),
+    "plan.ended": Place(4, Need.PLAN),
+    "kill_switch.written": Place(1, Need.KILL_SWITCH),
+    "kill_switch.cancelled": Place(1, Need.KILL_SWITCH),
     "reconcile.compared": Place(1, Need.RESTART),
     "journal.buffered": Place(8),
     "journal.written": Place(8),
@@ -71,8 +85,8 @@ PLACES: dict[str, Place] = {
     "features.replaced": Place(1),
 }
 _DEFAULT = Place(3)
-_ELSEWHERE = ("cancel", "amend", "plan", "kill_switch")
 SMALL_SEGMENT_BYTES = 16 * 1024
+LARGE_SEGMENT_BYTES = 1024 * 1024
 
 
 class LifePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +98,8 @@ class LifePlan(msgspec.Struct, frozen=True, kw_only=True):
     tear: bool = False  # the journal's end is torn after the kill
     restart_broker: bool = False  # after the kill
     database_down: bool = False
-    cold: bool = False  # a fresh interpreter instead of a fork
+    switch_on: str = ""  # "stop" or "flatten": the kill switch is turned on a moment after trading began
+    switch_off: bool = False  # the kill switch is turned off before the process starts
 
 
 class SeedPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,12 +111,9 @@ class SeedPlan(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     keeps_broker_state: bool
     segment_bytes: int
+    speed: float  # 0: lockstep; else market seconds in one of the machine's, real streams followed
+    cold_end: bool  # the last life begins in a fresh interpreter instead of a fork
     lives: tuple[LifePlan, ...]  # each ends in a kill; after them one undisturbed life ends the session
-
-
-def reachable_points(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the points a drilled session passes, in the order of ``names``."""
-    return tuple(name for name in names if name.partition(".")[0] not in _ELSEWHERE)
 
 
 def make_plan(seed: int, points: tuple[str, ...] = tuple(CRASH_POINTS), steps: int = STEPS) -> SeedPlan:
@@ -109,42 +121,61 @@ def make_plan(seed: int, points: tuple[str, ...] = tuple(CRASH_POINTS), steps: i
 
     Args:
         seed: any integer from 0.
-        points: the crash points that can be reached, in rotation.
+        points: the crash points to strike, in rotation.
         steps: length of the session.
     """
     chance = random.Random(seed * 7919 + 17)
-    names = [points[(2 * seed + number) % len(points)] for number in range(2)]
-    names.sort(key=lambda name: PLACES.get(name, _DEFAULT).need is Need.RESTART)
-    lives = [_struck(name, chance) for name in names]
-    if PLACES.get(names[0], _DEFAULT).need is Need.RESTART:
-        lives.insert(0, _random_kill(chance))
+    names = [points[(2 * seed + number) % len(points)] for number in range(min(2, len(points)))]
+    needs = {_place(name).need for name in names}
+    style = chance.choice(tuple(Style))
+    if Need.PASSIVE in needs:
+        style = Style.PASSIVE
+    elif Need.PLAN in needs and style in (Style.MARKET, Style.BRACKET):
+        style = Style.TWAP
+    lives: list[LifePlan] = []
+    switched = False
+    for name in sorted(names, key=lambda name: _place(name).need is Need.RESTART):
+        if _place(name).need is Need.RESTART and not lives:
+            lives.append(_random_kill(chance))
+        lives += _struck(name, chance, switch_off=switched)
+        switched = _place(name).need is Need.KILL_SWITCH
     for _ in range(chance.choice((0, 1, 1, 2))):
-        lives.insert(chance.randrange(len(lives) + 1), _random_kill(chance))
+        lives.append(msgspec.structs.replace(_random_kill(chance), switch_off=switched))
+        switched = False
     if chance.random() < 0.2:  # struck again while it recovers
-        lives.insert(chance.randint(1, len(lives)), LifePlan(kill_after=chance.uniform(0.01, 0.12)))
-    database = Database.POSTGRES if seed % 8 == 5 else Database.SQLITE
+        lives.insert(1, LifePlan(kill_after=chance.uniform(0.01, 0.12)))
     restarts = chance.random() < 0.3
     lives = [_surrounded(life, chance, restarts) for life in lives]
-    if seed % 25 == 3:
-        lives[-1] = msgspec.structs.replace(lives[-1], cold=True)
-    needs = {PLACES.get(name, _DEFAULT).need for name in names}
+    small = Need.SMALL_SEGMENTS in needs or chance.random() < 0.1
     return SeedPlan(
         seed=seed,
-        style=chance.choice(tuple(Style)),
-        database=database,
+        style=style,
+        database=Database.POSTGRES if seed % 8 == 5 else Database.SQLITE,
         steps=steps,
         keeps_broker_state=restarts,
-        segment_bytes=SMALL_SEGMENT_BYTES if Need.SMALL_SEGMENTS in needs or chance.random() < 0.1 else 1 << 26,
+        segment_bytes=SMALL_SEGMENT_BYTES if small else LARGE_SEGMENT_BYTES,
+        speed=LIVE_SPEED if seed % 6 == 4 else 0.0,
+        cold_end=seed % 20 == 3,
         lives=tuple(lives),
     )
 
 
-def _struck(name: str, chance: random.Random) -> LifePlan:
-    place = PLACES.get(name, _DEFAULT)
+def _place(name: str) -> Place:
+    return PLACES.get(name, _DEFAULT)
+
+
+def _struck(name: str, chance: random.Random, switch_off: bool) -> list[LifePlan]:
+    """Return the life that is struck at a place, and for the kill switch one that is killed while it carries on."""
+    place = _place(name)
+    point = f"{name}:{chance.randint(1, place.most)}"
+    if place.need is Need.KILL_SWITCH:
+        switch = chance.choice(("stop", "flatten"))
+        first = LifePlan(crash_point=point, switch_on=switch, switch_off=switch_off)
+        return [first, LifePlan(kill_after=chance.uniform(0.05, 0.4))]
     faults: tuple[dict[str, Any], ...] = ()
     if place.need is Need.LOST_REPLY:
         faults = ({"kind": "lose_reply", "method": "POST", "path": "/orders", "count": 1},)
-    return LifePlan(crash_point=f"{name}:{chance.randint(1, place.most)}", faults=faults)
+    return [LifePlan(crash_point=point, faults=faults, switch_off=switch_off)]
 
 
 def _random_kill(chance: random.Random) -> LifePlan:
@@ -168,7 +199,7 @@ _READS = ("/transactions", "/summary", "/openPositions", "/pendingOrders", "/ope
 
 def _fault(chance: random.Random) -> dict[str, Any]:
     """Draw one fault for the broker's admin API."""
-    draw = chance.randrange(14)
+    draw = chance.randrange(18)
     order = {"method": "POST", "path": "/orders"}
     read = {"method": "GET", "path": chance.choice(_READS)}
     match draw:
@@ -196,5 +227,13 @@ def _fault(chance: random.Random) -> dict[str, Any]:
             return {"kind": "drop_stream", "stream": "pricing"}
         case 12:
             return {"kind": "stall_stream", "seconds": 0.2}
+        case 13:
+            return {"kind": "delay_request", "seconds": 0.1, **order}
+        case 14:
+            return {"kind": "reorder_replies", "hold": 1, **read}
+        case 15:
+            return {"kind": "malformed_line", "stream": "pricing"}
+        case 16:
+            return {"kind": "gap_stream", "stream": "transactions", "count": 2}
         case _:
             return {"kind": "duplicate_event", "count": 3}

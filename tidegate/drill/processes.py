@@ -167,9 +167,12 @@ def main() -> NoReturn:
 class TimedFeed:
     """A feed that says when the loop asks it for the next event for the first time: then the trader trades again."""
 
-    def __init__(self, inner: Any, asked: Callable[[], None]) -> None:
+    def __init__(
+        self, inner: Any, asked: Callable[[], None], observe: Callable[[Quote | Heartbeat], None] | None = None
+    ) -> None:
         self._inner = inner
         self._asked = asked
+        self._observe = observe
 
     @property
     def heard_ns(self) -> int:
@@ -182,6 +185,8 @@ class TimedFeed:
     async def events(self) -> AsyncIterator[Quote | Heartbeat]:
         self._asked()
         async for item in self._inner.events():
+            if self._observe is not None:
+                self._observe(item)
             yield item
 
 

@@ -1,6 +1,7 @@
 """What a drill says at its end: figures for a machine, a table for a person."""
 
 from collections import Counter
+from io import StringIO
 from typing import Any
 
 from tidegate.drill.run import DrillResult
@@ -69,7 +70,8 @@ def table(found: dict[str, Any]) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=110, file=None, record=True, quiet=True)
+    text = StringIO()
+    console = Console(width=110, file=text)
     grid = Table(title="Kill drill: " + ("passed" if found["passed"] else "FAILED"), title_justify="left")
     grid.add_column("what")
     grid.add_column("figure", justify="right")
@@ -90,7 +92,7 @@ def table(found: dict[str, Any]) -> str:
     for name, count in found["points"].items():
         points.add_row(name, str(count))
     console.print(grid, points, found["predictor"])
-    return console.export_text()
+    return text.getvalue()
 
 
 def _spread_words(values: dict[str, Any]) -> str:

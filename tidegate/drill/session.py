@@ -18,7 +18,7 @@ from core.files import read_json
 from tidegate.drill.checker import Verdict, check_orders, check_session, compare_ledgers
 from tidegate.drill.databases import SeedDatabase
 from tidegate.drill.market import INSTRUMENTS, START_NS
-from tidegate.drill.plan import LifePlan, SeedPlan, Style
+from tidegate.drill.plan import LifePlan, SeedPlan
 from tidegate.drill.processes import (
     ACCOUNT,
     TOKEN,
@@ -32,9 +32,12 @@ from tidegate.drill.processes import (
 )
 from tidegate.drill.sources import BrokerPages, JournalFacts, LedgerRows
 from tidegate.drill.tear import tear_tail
+from trading.control.setting import KillSwitchFile, KillSwitchSetting
 
 _POLL_SECONDS = 0.002
+_END_SECONDS = 0.25
 _LONGEST_LIFE = 60.0
+_CLOCK_SECONDS = 0.2
 _MOST_LIVES = 30
 
 
@@ -129,6 +132,11 @@ class SeedSession:
         return BrokerPages(self._url, TOKEN, ACCOUNT)
 
     @property
+    def _tolerance_ns(self) -> int:
+        """How far two clocks that run ``speed`` times as fast as the machine's may differ."""
+        return round(self._plan.speed * _CLOCK_SECONDS * 1e9)
+
+    @property
     def _url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
@@ -140,6 +148,7 @@ class SeedSession:
             instruments=INSTRUMENTS,
             start_ns=START_NS,
             port=self._port,
+            speed=self._plan.speed,
             keeps_state=self._plan.keeps_broker_state,
         )
         ready = self._folder / "broker.json"
@@ -170,13 +179,17 @@ class SeedSession:
 
     # -- the trader ----------------------------------------------------------------------------------------------
 
-    def _live(self, life: LifePlan) -> str:
+    def _live(self, life: LifePlan, cold: bool = False) -> str:
         """Run one life and what follows its kill; return how it ended."""
         self._arm_faults(life.faults)
+        if life.switch_off:
+            self._switch("", "the drill goes on")
         started = time.monotonic()
-        pid, number = self._start_trader(life.crash_point, life.cold)
+        pid, number = self._start_trader(life.crash_point, cold)
         kill_at = started + life.kill_after if life.kill_after else 0.0
         down_at = started + self._chance.uniform(0.0, 0.3) if life.database_down else 0.0
+        switch_after = self._chance.uniform(0.0, 0.25) if life.switch_on else -1.0
+        look_at = started + _END_SECONDS if self._plan.speed else 0.0
         killed, status = False, None
         while status is None:
             found, code = os.waitpid(pid, os.WNOHANG)
@@ -189,6 +202,15 @@ class SeedSession:
             elif down_at and now >= down_at:
                 self._database.take_away()
                 down_at = 0.0
+            elif switch_after >= 0 and (trading := self._measured(number).trading) and now >= trading + switch_after:
+                self._switch(life.switch_on, "the drill says stop")
+                switch_after = -1.0
+            elif look_at and now >= look_at:
+                if self._measured(number).trading and self._pages.request("GET", "/admin/state")["end"]:
+                    os.kill(pid, signal.SIGTERM)  # a live feed never ends by itself: somebody ends the session
+                    look_at = 0.0
+                else:
+                    look_at = now + _END_SECONDS
             elif now - started > _LONGEST_LIFE:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
@@ -198,7 +220,7 @@ class SeedSession:
                 time.sleep(_POLL_SECONDS)
         self._database.give_back()
         outcome = self._outcome(status, killed, number)
-        self._note(life, number, outcome)
+        self._note(life, number, outcome, cold)
         if outcome in ("struck", "killed"):
             self._after_kill(life)
         return outcome
@@ -213,9 +235,10 @@ class SeedSession:
             session_id=f"drill-{self._plan.seed}",
             database_url=self._database.url,
             crash_point=crash_point,
-            stop_loss_volatilities=4.0 if self._plan.style is Style.BRACKET else 0.0,
+            style=self._plan.style.value,
             started=time.monotonic(),
             segment_bytes=self._plan.segment_bytes,
+            speed=self._plan.speed,
         )
         log = self._folder / "trader.log"
         return (spawn(order, log) if cold else fork(lambda: run_trader_life(order), log)), number
@@ -239,16 +262,26 @@ class SeedSession:
             lines = []
         return lines[-1][:300] if lines else "no log"
 
-    def _note(self, life: LifePlan, number: int, outcome: str) -> None:
-        path = self._folder / f"life-{number}.json"
-        measured = msgspec.json.decode(path.read_bytes(), type=Life) if path.exists() else Life(started=0.0)
+    def _measured(self, number: int) -> Life:
+        try:
+            return msgspec.json.decode((self._folder / f"life-{number}.json").read_bytes(), type=Life)
+        except (OSError, msgspec.DecodeError):  # not written yet, or not whole
+            return Life(started=0.0)
+
+    def _switch(self, what: str, reason: str) -> None:
+        """Set the kill switch's file as the command line does."""
+        setting = KillSwitchSetting(bool(what), what == "flatten", reason, "drill", time.time_ns())
+        KillSwitchFile(self._folder / "kill-switch.json").set(setting)
+
+    def _note(self, life: LifePlan, number: int, outcome: str, cold: bool) -> None:
+        measured = self._measured(number)
         recovery = measured.trading - measured.imported if measured.trading else 0.0
         resumed = any(self._lives)
         self._lives.append(
             LifeResult(
                 crash_point=life.crash_point.partition(":")[0],
                 outcome=outcome,
-                cold=life.cold,
+                cold=cold,
                 resumed=resumed,
                 imports=measured.imported - measured.started if measured.imported else 0.0,
                 recovery=recovery,
@@ -261,7 +294,7 @@ class SeedSession:
         self._pages.request("DELETE", "/admin/faults")  # those that found no request must not strike the checker
         journal = self._folder / "session" / "journal"
         verdict = Verdict()
-        check_orders(verdict, self._pages.transactions(), JournalFacts.read(journal))
+        check_orders(verdict, self._pages.transactions(), JournalFacts.read(journal, self._tolerance_ns))
         self._problems += [f"after life {len(self._lives) - 1} ({life.crash_point or 'random'}): {words}"
                            for words in verdict.problems]  # fmt: skip
         if life.tear and journal.exists():
@@ -274,13 +307,15 @@ class SeedSession:
         self._pages.request("DELETE", "/admin/faults")
         outcome = "unavailable"
         for _ in range(_MOST_LIVES):
-            outcome = self._live(LifePlan())
+            switched = any(life.switch_on for life in self._plan.lives)
+            outcome = self._live(LifePlan(switch_off=switched), cold=self._plan.cold_end)
             if outcome != "unavailable":
                 break
         if outcome != "ended":
             self._problems.append(f"the session did not end: {outcome}: {self._last_words()}")
             return
-        self._verdict = check_session(self._pages, self._database.rows(), self._folder / "session" / "journal")
+        facts = JournalFacts.read(self._folder / "session" / "journal", self._tolerance_ns)
+        self._verdict = check_session(self._pages, self._database.rows(), facts)
         self._problems += self._verdict.problems
         self._check_summary()
         self._check_rebuilt()
@@ -296,7 +331,7 @@ class SeedSession:
     def _check_rebuilt(self) -> None:
         from core.database import create_engine
         from trading.ledger import tables
-        from trading.ledger.projector import rebuild
+        from trading.ledger.rebuilding import rebuild
         from trading.summary import SummaryCollector, read_state
 
         journal = self._folder / "session" / "journal"

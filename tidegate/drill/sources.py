@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from core.errors import UnavailableError
-from core.journal import read_entries
+from core.journal import Entry, read_entries
 
 
 class BrokerPages:
@@ -116,6 +116,7 @@ class Written:
     time_ns: int
     durable: bool
     units: Decimal
+    decision_id: str = ""
 
 
 @dataclass
@@ -124,8 +125,10 @@ class JournalFacts:
 
     submitted: dict[str, Written] = field(default_factory=dict)  # by client order id; replacements too
     first_said: dict[str, int] = field(default_factory=dict)  # first entry with an answer of the broker, by client id
-    durable_through: int = 0  # newest entry whose writer waited for the disk
-    starts: int = 0
+    decisions: dict[str, Decimal] = field(default_factory=dict)  # unsigned units a decision asked for
+    cancelled: set[str] = field(default_factory=set)  # client ids whose cancellation was asked for
+    amended: set[str] = field(default_factory=set)  # client ids whose replacement was asked for
+    sent_while_stopped: list[str] = field(default_factory=list)
     tolerance_ns: int = 0  # how far the broker's clock may be ahead of the trader's
 
     @classmethod
@@ -134,18 +137,42 @@ class JournalFacts:
         facts = cls(tolerance_ns=tolerance_ns)
         if not any(directory.glob("*.journal")):
             return facts
+        stopped = False
         for entry in read_entries(directory):
-            if entry.durable:
-                facts.durable_through = entry.sequence
-            if entry.kind in ("submitted", "amend_requested"):
-                body = msgspec.msgpack.decode(entry.payload)
-                order = body["order"] if entry.kind == "submitted" else body["replacement"]
-                written = Written(entry.sequence, entry.time_ns, entry.durable, Decimal(order["units"]))
-                facts.submitted.setdefault(order["client_order_id"], written)
-            elif entry.kind == "broker":
-                event = msgspec.msgpack.decode(entry.payload)["event"]
-                name = event.get("client_order_id") or event.get("fill", {}).get("client_order_id") or ""
-                facts.first_said.setdefault(name, entry.sequence)
-            elif entry.kind == "session_opened":
-                facts.starts += 1
+            match entry.kind:
+                case "submitted":
+                    order = facts._submitted(entry, "order")
+                    if stopped and not order["reduce_only"]:
+                        facts.sent_while_stopped.append(order["client_order_id"])
+                case "amend_requested":
+                    order = facts._submitted(entry, "replacement")
+                    facts.amended.add(_body(entry)["client_order_id"])
+                    if stopped:
+                        facts.sent_while_stopped.append(order["client_order_id"])
+                case "cancel_requested":
+                    facts.cancelled.add(_body(entry)["client_order_id"])
+                case "decision":
+                    body = _body(entry)
+                    if body["order"] is not None:
+                        facts.decisions[body["decision_id"]] = abs(Decimal(body["order"]["units"]))
+                case "broker":
+                    event = _body(entry)["event"]
+                    name = event.get("client_order_id") or event.get("fill", {}).get("client_order_id") or ""
+                    facts.first_said.setdefault(name, entry.sequence)
+                case "kill_switch":
+                    stopped = bool(_body(entry)["on"])
+                case _:
+                    pass
         return facts
+
+    def _submitted(self, entry: Entry, key: str) -> dict[str, Any]:
+        order: dict[str, Any] = {"reduce_only": False, "decision_id": ""} | _body(entry)[key]
+        written = Written(
+            entry.sequence, entry.time_ns, entry.durable, Decimal(order["units"]), str(order["decision_id"])
+        )
+        self.submitted.setdefault(order["client_order_id"], written)
+        return order
+
+
+def _body(entry: Entry) -> dict[str, Any]:
+    return msgspec.msgpack.decode(entry.payload)

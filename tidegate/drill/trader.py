@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import SecretStr
 
-from core.domain import BarKind
+from core.domain import BarKind, TimeInForce
 from core.logging import configure_logging
 from core.settings import LoggingSettings, OandaSettings
 from tidegate.drill.clock import AcceleratedClock
@@ -15,12 +16,41 @@ from tidegate.drill.market import BAR_SECONDS, INSTRUMENTS, ChangeablePredictor
 from tidegate.drill.processes import ACCOUNT, TOKEN, TimedFeed, TraderOrder
 from trading.brokers.oanda.broker import OandaBroker
 from trading.config import TraderConfig
+from trading.execution.parameters import ChildStyle, ExecutionParameters, Remainder
+from trading.execution.plan import Algorithm
+from trading.feeds.guard import GuardParameters
 from trading.feeds.live import LiveFeed
 from trading.feeds.lockstep import LockstepClock, LockstepFeed
+from trading.reconciliation.parameters import ReconciliationParameters
+from trading.risk.limits import RiskParameters
 from trading.strategy.sizing import SizingParameters
 from trading.trader import run_trader
 
 _STEPS_PER_YEAR = 260.0 * 24 * 60
+_STALE_SECONDS = 120.0  # twenty quotes a minute over three instruments leave one silent for half a minute now and then
+# In accelerated time what the machine takes in a tenth of a second is minutes of the market; these are its seconds.
+_LIVE_STALE = 1.0
+_LIVE_FUTURE = 0.5
+_LIVE_AGE = 3.0
+_LIVE_INTERVALS = {
+    "in_flight_seconds": 0.2,
+    "in_flight_age_seconds": 0.3,
+    "open_orders_seconds": 0.5,
+    "positions_seconds": 1.0,
+    "confirm_seconds": 0.2,
+}
+_NONE = {"stop_loss_volatilities": 0.0}
+_NEAR = {"stop_loss_volatilities": 2.0, "take_profit_volatilities": 1.5, "trailing_stop_volatilities": 3.0}
+_ATTACHED: dict[str, dict[str, float]] = {"market": _NONE, "bracket": _NEAR, "twap": _NONE, "passive": _NONE}
+_PLAN = ExecutionParameters(
+    algorithm=Algorithm.TWAP, duration_seconds=48.0, slices=3, time_in_force=TimeInForce.IOC, price_bound_pips=20.0
+)
+_EXECUTION = {
+    "twap": _PLAN,
+    "passive": msgspec.structs.replace(
+        _PLAN, child_style=ChildStyle.PASSIVE, reprice_pips=0.1, remainder=Remainder.CROSS
+    ),
+}
 
 
 def session_config(order: TraderOrder) -> TraderConfig:
@@ -35,15 +65,30 @@ def session_config(order: TraderOrder) -> TraderConfig:
         state_path=Path(order.state_path),
         lookback=2,
         strategy="drill",
-        sizing=SizingParameters(
-            steps_per_year=_STEPS_PER_YEAR, stop_loss_volatilities=order.stop_loss_volatilities, kelly_fraction=1.0
-        ),
+        sizing=SizingParameters(steps_per_year=_STEPS_PER_YEAR, kelly_fraction=1.0, **_ATTACHED[order.style]),
+        execution=_EXECUTION.get(order.style, ExecutionParameters()),
+        risk=RiskParameters(stale_price_seconds=_STALE_SECONDS if not order.speed else _LIVE_STALE * order.speed),
         bar_seconds=BAR_SECONDS,
+        **_live_parameters(order.speed),
         snapshot_steps=4,
+        journal_segment_bytes=order.segment_bytes,
+        kill_switch_path=Path(order.folder) / "kill-switch.json",
         status_port=None,
         follow_events=bool(order.speed),
         simulated=True,
     )
+
+
+def _live_parameters(speed: float) -> dict[str, Any]:
+    """Return what is measured against the market clock where that clock runs ``speed`` times as fast as the machine."""
+    if not speed:
+        return {}
+    intervals = {name: seconds * speed for name, seconds in _LIVE_INTERVALS.items()}
+    return {
+        "maximum_decision_age_seconds": _LIVE_AGE * speed,
+        "feed": GuardParameters(future_seconds=_LIVE_FUTURE * speed),
+        "reconciliation": ReconciliationParameters(**intervals),
+    }
 
 
 async def trade_life(order: TraderOrder, trading: Callable[[], None]) -> None:
@@ -62,7 +107,7 @@ async def trade_life(order: TraderOrder, trading: Callable[[], None]) -> None:
     await broker.connect()
     try:
         async with _feed(order, broker, clock) as feed:
-            timed = TimedFeed(feed, trading)
+            timed = TimedFeed(feed, trading, clock.observe if order.speed else None)
             await run_trader(
                 session_config(order), broker, ChangeablePredictor(), clock, timed, order.database_url or None
             )
@@ -73,7 +118,7 @@ async def trade_life(order: TraderOrder, trading: Callable[[], None]) -> None:
 @asynccontextmanager
 async def _feed(order: TraderOrder, broker: OandaBroker, clock: Any) -> AsyncGenerator[Any]:
     if order.speed:
-        yield LiveFeed(broker, clock, INSTRUMENTS)
+        yield LiveFeed(broker, clock, INSTRUMENTS, silence_seconds=0.1, grace_seconds=0.05 * order.speed)
         return
     async with LockstepFeed(broker, clock, INSTRUMENTS, order.url, timeout_seconds=4.0) as feed:
         yield feed
