@@ -4,7 +4,18 @@ from collections.abc import Callable
 
 import typer
 
-from tidegate.commands import batch, control, demonstration, drill, measuring, release, services, trading
+from tidegate.commands import (
+    batch,
+    control,
+    demonstration,
+    drill,
+    execution,
+    ledger,
+    measuring,
+    release,
+    services,
+    trading,
+)
 
 REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     demonstration.register,
@@ -15,4 +26,6 @@ REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     measuring.register,
     control.register,
     drill.register,
+    execution.register,
+    ledger.register,
 )

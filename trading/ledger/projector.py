@@ -90,24 +90,3 @@ class Projector:
                 connection.execute(table.insert(), list(rows.values()))
             reach("ledger.before_commit")
         reach("ledger.committed")
-
-
-def rebuild(engine: sa.Engine, directory: Path, session_id: str) -> int:
-    """Delete a session's rows and project its journal again; return how many entries that were.
-
-    Raises:
-        BadInputError: there is no journal.
-        IntegrityError: the journal is broken, or a trader projects it at the same time.
-    """
-    from core.journal import read_entries
-
-    last = 0
-    for entry in read_entries(directory):
-        last = entry.sequence
-    with engine.begin() as connection:
-        for table in (*tables.PROJECTED, tables.watermarks):
-            connection.execute(table.delete().where(table.c.session_id == session_id))
-    projector = Projector(engine, directory, session_id)
-    while projector.project(last) > 0:
-        pass
-    return last

@@ -27,7 +27,8 @@ from core.journal import Journal, read_entries
 from trading import records
 from trading.ledger import tables
 from trading.ledger.lease import acquire, release, renew
-from trading.ledger.projector import Projector, rebuild
+from trading.ledger.projector import Projector
+from trading.ledger.rebuilding import rebuild
 from trading.ledger.thread import LedgerThread
 from trading.summary import SessionSummary, SummaryCollector, read_state
 
