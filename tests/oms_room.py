@@ -149,11 +149,11 @@ class Room:
         self.journal = Journal(self.folder)
         self._open(self.folded(), resumed=True)
 
-    def stream(self, count: int) -> None:
-        """Let the transaction stream bring its next ``count`` events."""
-        events = self.run(PaperBroker.transactions_since(self.broker, self.delivered))[:count]
-        for event in events:
-            self.desk.take(event, "stream")
+    def stream(self, count: int, lost: int = 0) -> None:
+        """Let the transaction stream leave out ``lost`` events and bring the next ``count``."""
+        events = self.run(PaperBroker.transactions_since(self.broker, self.delivered))[: lost + count]
+        for event in events[lost:]:
+            self.run(self.desk.take_streamed(event))
         self.delivered += len(events)
 
     def send(self, order: OrderRequest) -> bool:

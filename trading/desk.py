@@ -397,10 +397,7 @@ class Desk(Intake):
                 self.take(event, "resolved")
         if not self._is_at_large(order.key):
             return
-        old = self.state.book.orders.get(order.replaces)
-        if old is not None and old.state is OrderState.PENDING_CANCEL:
-            self._failed(old, "amend", "the broker has no trace of the replacement")
-        elif events:
+        if events:
             words = "the broker knows refusals of this id only"
             self.commit(records.OrderResolved(order.key, OrderState.REJECTED, self._clock.time_ns(), words))
         else:

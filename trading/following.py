@@ -10,6 +10,7 @@ from core.logging import get_logger
 from trading.brokers.interface import Broker
 from trading.degradation import Degradation
 from trading.desk import Desk
+from trading.metrics import TraderMetrics
 
 _log = get_logger("trading")
 TRANSACTIONS = "transactions"  # the degradation while the stream is silent: the history is asked before each decision
@@ -20,7 +21,21 @@ FRESH_SECONDS = 10.0  # v20 sends a heartbeat every 5 s
 class ReportsStreams(Protocol):
     """A broker that says how its streams do: ``transaction`` → ``connected`` and ``last_line_monotonic``."""
 
+    @property
+    def circuit_open(self) -> bool: ...
+
     def stream_health(self) -> Mapping[str, Any]: ...
+
+
+def note_health(broker: Broker, metrics: TraderMetrics) -> None:
+    """Bring the gauges of circuit and streams up to date, where the broker has any."""
+    if not isinstance(broker, ReportsStreams):
+        return
+    metrics.circuit_open.set(broker.circuit_open)
+    for name, health in broker.stream_health().items():
+        metrics.stream_connected.labels(name).set(health.connected)
+        metrics.stream_connections.labels(name).set(health.connections)
+        metrics.stream_malformed.labels(name).set(health.malformed_lines)
 
 
 class EventFollower:
@@ -48,7 +63,7 @@ class EventFollower:
     @property
     def fresh(self) -> bool:
         """Whether everything the broker did up to a few seconds ago has come by itself."""
-        if self._task is None or self._task.done() or not isinstance(self._broker, ReportsStreams):
+        if self._task is None or self._task.done() or self._desk.behind or not isinstance(self._broker, ReportsStreams):
             return False
         health = self._broker.stream_health().get("transaction")
         if health is None or not health.connected:
@@ -67,7 +82,7 @@ class EventFollower:
     async def _follow(self) -> None:
         try:
             async for event in self._broker.events(self._desk.state.caught_up):
-                self._desk.take(event, "stream")
+                await self._desk.take_streamed(event)
         except TidegateError as error:
             _log.error("transaction stream ended", words=error.message)
             self._degradation.begin(TRANSACTIONS, error.message)

@@ -6,6 +6,7 @@ from decimal import Decimal
 from core.clock import Clock
 from core.crash_points import reach
 from core.domain import BrokerEvent, Instrument, OrderFilled, OrderRejected, Quote
+from core.errors import UnavailableError
 from core.journal import Journal
 from core.logging import get_logger
 from trading import records
@@ -29,6 +30,7 @@ class Intake:
         instruments: what the session trades.
         quotes: the standing quotes by instrument.
         observers: called with each record and its time, after it was applied.
+        behind: whether the stream has left something out that could not be fetched yet.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Intake:
         self.instruments = instruments
         self.quotes: dict[str, Quote] = {}
         self.observers: list[Observer] = []
+        self.behind = False
 
     def commit(self, record: records.AnyRecord) -> None:
         """Write a record, then let it change the state: in this order, here and nowhere else."""
@@ -121,6 +124,20 @@ class Intake:
         elif isinstance(event, OrderRejected):
             self._metrics.rejects.labels(event.reject_reason.value).inc()
 
+    async def take_streamed(self, event: BrokerEvent) -> None:
+        """Apply an event of the stream. Where it leaves one out, the history is asked instead: order matters."""
+        number = event.transaction_id
+        if number > self.state.newest_transaction + 1 and self.state.is_new(number):
+            self.behind = True
+            try:
+                await self.catch_up()
+            except UnavailableError as error:
+                _log.warning(
+                    "the stream left something out, the history is away", transaction=number, words=error.message
+                )
+                return
+        self.take(event, "stream")
+
     async def catch_up(self) -> None:
         """Fetch and apply every transaction since the last one known to be complete.
 
@@ -133,6 +150,7 @@ class Intake:
         for event in sorted(events, key=_number):
             self.take(event, "catch_up")
             newest = max(newest, event.transaction_id)
+        self.behind = False
         reach("catch_up.applied")
         if newest > self.state.caught_up:
             self.commit(records.CaughtUp(newest))

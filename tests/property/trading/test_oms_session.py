@@ -16,7 +16,6 @@ from oms_room import Network, Room
 from core.domain import OrderFilled, OrderRequest, OrderState, OrderType, TimeInForce
 from core.journal import read_entries
 from trading import records
-from trading.brokers.interface import attached_order_id
 from trading.matching.book import AccountConfiguration
 from trading.oms.identity import amended_order_id
 from trading.risk.limits import RiskState
@@ -112,11 +111,10 @@ class Session(RuleBasedStateMachine):
         self.middle = 11_000 + points
         self.room.tick("EUR_USD", float(self.price(0)), float(self.price(1)))
 
-    @rule(count=st.integers(1, 4))
-    def stream(self, count: int) -> None:
-        """The stream lags behind what replies and catch-ups have brought, and repeats it."""
-        if self.room.delivered <= self.room.desk.state.caught_up:
-            self.room.stream(min(count, self.room.desk.state.caught_up + 1 - self.room.delivered))
+    @rule(count=st.integers(1, 4), lost=st.integers(0, 2))
+    def stream(self, count: int, lost: int) -> None:
+        """The stream lags behind what replies and catch-ups have brought, repeats it, and leaves something out."""
+        self.room.stream(count, lost)
 
     @rule(fault=st.sampled_from(Network.FAULTS))
     def break_next(self, fault: str) -> None:
@@ -241,8 +239,3 @@ TestSession.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
-
-
-def test_an_attached_order_is_found_by_its_parent() -> None:
-    """The ids of a bracket are pure functions of its order: a restart finds them without a list."""
-    assert attached_order_id("d:1", OrderType.STOP_LOSS) == "d:1.stop_loss"
