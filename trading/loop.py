@@ -71,11 +71,9 @@ class TradingLoop:
         self._timer: asyncio.Task[None] | None = None
         self._refused = 0
         self._incomplete = 0  # boundary of a bar whose first quotes were missed
-        self._count_quote = metrics.events.labels("quote").inc
-        self._count_heartbeat = metrics.events.labels("heartbeat").inc
         self._stopping = False
-        self._idle: asyncio.Task[object] | None = None
-        self.last_event_monotonic = time.monotonic()
+        self._task: asyncio.Task[object] | None = None
+        self._idle = False  # waiting for the feed
 
     @property
     def stopping(self) -> bool:
@@ -85,8 +83,8 @@ class TradingLoop:
     def stop(self) -> None:
         """Ask the loop to end: at once where it waits for the feed, else after the step it is in."""
         self._stopping = True
-        if self._idle is not None:
-            self._idle.cancel()
+        if self._idle and self._task is not None:
+            self._task.cancel()
 
     async def run(self, standing: list[Quote | Heartbeat], newest: Step | None = None) -> str:
         """Trade until the end of the data or ``stop``; return which of both it was.
@@ -115,21 +113,24 @@ class TradingLoop:
         return ended
 
     async def _run(self, take: Callable[[Quote | Heartbeat], Awaitable[None]]) -> str:
-        stream = self._feed.events()
-        while not self._stopping:
-            self._idle = asyncio.current_task()
-            try:
-                item = await anext(stream)
-            except StopAsyncIteration:
-                return "end of data"
-            except asyncio.CancelledError:
+        if self._stopping:
+            return "stopped"
+        self._task = asyncio.current_task()
+        self._idle = True
+        try:
+            async for item in self._feed.events():
+                self._idle = False
+                await take(item)
                 if self._stopping:
-                    break
+                    return "stopped"
+                self._idle = True
+        except asyncio.CancelledError:
+            if not (self._stopping and self._idle):
                 raise
-            finally:
-                self._idle = None
-            await take(item)
-        return "stopped"
+            return "stopped"
+        finally:
+            self._idle = False
+        return "end of data"
 
     async def _tick(self, seconds: float) -> None:
         """Keep things going while the feed is silent."""
@@ -184,10 +185,10 @@ class TradingLoop:
             self._desk.quotes[item.instrument] = item
             self._desk.commit(records.QuoteSeen(item))
             reach("quote.noted")
-            self._count_quote()
+            self._metrics.quotes_seen += 1
         else:
             self._desk.commit(records.HeartbeatSeen(item))
-            self._count_heartbeat()
+            self._metrics.heartbeats_seen += 1
             self._upkeep.on_heartbeat(item)
         return True
 
@@ -200,7 +201,6 @@ class TradingLoop:
 
     async def _take(self, item: Quote | Heartbeat) -> None:
         received = time.perf_counter_ns()
-        self.last_event_monotonic = time.monotonic()
         if self._note(item):
             self._upkeep.on_event(item)
             for step in self._assembler.on_event(item):

@@ -1,5 +1,7 @@
 """The trader's Prometheus metrics, on a registry of their own (several traders may live in one test process)."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -17,6 +19,11 @@ class TraderMetrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        # Plain numbers on the tick path; ``refresh`` hands them to the counter before it is read.
+        self.quotes_seen = 0
+        self.heartbeats_seen = 0
+        self._counted = {"quote": 0, "heartbeat": 0}
+        self.before_reading: list[Callable[[], None]] = []  # bring gauges of others up to date
         self.events = Counter("tidegate_feed_events_total", "Quotes and heartbeats", ["kind"], registry=self.registry)
         self.quotes_refused = Counter(
             "tidegate_quotes_refused_total", "Quotes that are no prices, by reason", ["reason"], registry=self.registry
@@ -39,3 +46,27 @@ class TraderMetrics:
         self.ledger_lag = Gauge(
             "tidegate_ledger_lag_entries", "Journal entries not yet in the ledger", registry=self.registry
         )
+
+        self.circuit_open = Gauge(
+            "tidegate_broker_circuit_open", "1 while no request is sent to the broker", registry=self.registry
+        )
+        self.stream_connected = Gauge(
+            "tidegate_broker_stream_connected", "1 while a broker stream is open", ["stream"], registry=self.registry
+        )
+        self.stream_connections = Gauge(
+            "tidegate_broker_stream_connections",
+            "Connections of a broker stream so far",
+            ["stream"],
+            registry=self.registry,
+        )
+        self.stream_malformed = Gauge(
+            "tidegate_broker_stream_malformed_lines", "Lines that were no messages", ["stream"], registry=self.registry
+        )
+
+    def refresh(self) -> None:
+        """Bring everything up to date; call it before the registry is read."""
+        for bring_up_to_date in self.before_reading:
+            bring_up_to_date()
+        for kind, seen in (("quote", self.quotes_seen), ("heartbeat", self.heartbeats_seen)):
+            self.events.labels(kind).inc(seen - self._counted[kind])
+            self._counted[kind] = seen

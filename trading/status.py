@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from prometheus_client import generate_latest
+from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from core.errors import BadInputError
@@ -79,7 +79,9 @@ class StatusServer:
         return _json(self._describe() | {"uptime_seconds": round(time.monotonic() - self._started, 3)}, 200)
 
     async def _expose(self, _: web.Request) -> web.Response:
-        body = generate_latest(self._metrics.registry)
+        self._metrics.refresh()
+        # The broker adapter and the predictors count in the process's own registry.
+        body = generate_latest(self._metrics.registry) + generate_latest(REGISTRY)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

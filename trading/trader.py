@@ -35,7 +35,7 @@ from trading.feeds.accelerated import AcceleratedClock
 from trading.feeds.clock_watch import ClockWatch
 from trading.feeds.guard import QuoteGuard
 from trading.feeds.interface import Feed
-from trading.following import EventFollower
+from trading.following import EventFollower, note_health
 from trading.latency import LatencyRecorder
 from trading.ledger.thread import LedgerThread
 from trading.loop import TradingLoop
@@ -143,6 +143,7 @@ class _Trader:
         self.journal_directory = journal_directory
         self.collector = SummaryCollector(config.account_currency)
         self.metrics = TraderMetrics()
+        self.metrics.before_reading.append(lambda: note_health(broker, self.metrics))
         self.latency = LatencyRecorder()
         self.ledger: LedgerThread | None = None
         self.lease_lost = False

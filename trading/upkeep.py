@@ -71,7 +71,8 @@ class Upkeep:
 
     def on_event(self, item: Quote | Heartbeat) -> None:
         """Let running plans count the market's ticks."""
-        self.executor.on_event(item)
+        if self._desk.state.plans:
+            self.executor.on_event(item)
 
     def on_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Compare the feed's time with the clock of a live session."""

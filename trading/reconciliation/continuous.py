@@ -126,7 +126,7 @@ class Reconciler:
     async def _ask_in_flight(self, now: int) -> None:
         """Ask about what has been in flight for too long. Inside the loop: nothing may be sent meanwhile."""
         self._in_flight_due = now + _ns(self._parameters.in_flight_seconds)
-        flying = {order.key: now for order in self._desk.state.book.open() if order.state in _IN_FLIGHT}
+        flying = [order.key for order in self._desk.state.book.open() if order.state in _IN_FLIGHT]
         self._flying = {key: self._flying.get(key, now) for key in flying}
         oldest = now - _ns(self._parameters.in_flight_age_seconds)
         asked = [key for key, since in self._flying.items() if since <= oldest]
