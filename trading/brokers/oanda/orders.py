@@ -44,7 +44,7 @@ class OrderEntry:
         """Read the open positions."""
         body = await self._connection.read(OpenPositions(self._account_id), "open positions")
         positions = [position_of(entry) for entry in entries(body, "positions")]
-        return {position.instrument: position for position in positions if position.units}
+        return {position.instrument: position for position in positions if position.long_units or position.short_units}
 
     async def submit(self, order: OrderRequest) -> list[BrokerEvent]:
         """Send one order, once."""

@@ -90,6 +90,7 @@ class QuoteStream:
         self.failure: TidegateError | None = None
         self._clock = clock
         self._ready = ready
+        self._subscribed = frozenset(instruments)
         self._awaited = set(instruments)
         self._announced = False
         self._last: dict[str, Quote] = {}
@@ -125,6 +126,9 @@ class QuoteStream:
                 malformed += 1
                 continue
             if isinstance(item, Quote):
+                if item.instrument not in self._subscribed:
+                    malformed += 1  # nobody asked for it: whoever sent it confuses subscriptions
+                    continue
                 if self._repeated and self._is_repeated(item):
                     continue
                 self._last[item.instrument] = item

@@ -22,6 +22,7 @@ from core.domain import (
     OrderRejected,
     OrderType,
     Position,
+    TradeClose,
 )
 from core.errors import BadInputError
 from trading.brokers.v20.rejects import cancel_reason, reject_reason
@@ -130,27 +131,26 @@ class Translator:
             time_ns=time_ns,
             price=_optional(transaction, "price"),
             replaces=str(transaction.get("replacesOrderID", "")),
+            trade_id=str(transaction.get("tradeID", "")),
         )
 
     def _fill(self, transaction: Json, number: int, time_ns: int) -> Fill:
         instrument = _text(transaction, "instrument")
-        opened = cast("Json | None", transaction.get("tradeOpened"))
-        if opened:
-            self._trades[_text(opened, "tradeID")] = OpenTrade(instrument, _decimal(opened, "units"))
-        for closed in cast(Sequence[Json], transaction.get("tradesClosed") or ()):
-            self._trades.pop(str(closed.get("tradeID", "")), None)
-        reduced = cast("Json | None", transaction.get("tradeReduced"))
-        known = self._trades.get(str(reduced.get("tradeID", ""))) if reduced else None
-        if reduced and known:
-            remaining = OpenTrade(instrument, known.units + _decimal(reduced, "units"))
-            self._trades[_text(reduced, "tradeID")] = remaining
-        return Fill(
+        units = _decimal(transaction, "units")
+        price = _decimal(transaction, "price" if "price" in transaction else "fullVWAP")
+        if price <= 0 or not units:
+            raise BadInputError(f"the broker's fill {number} is {units} units at {price}: not used")
+        opened = _part(transaction, "tradeOpened")
+        reduced = _part(transaction, "tradeReduced")
+        closed = [_closing(part, units) for part in _parts(transaction, "tradesClosed")]
+        taken = [_closing(reduced, units)] if reduced else []
+        fill = Fill(
             transaction_id=number,
             client_order_id=str(transaction.get("clientOrderID", "")),
             broker_order_id=_text(transaction, "orderID"),
             instrument=instrument,
-            units=_decimal(transaction, "units"),
-            price=_decimal(transaction, "price" if "price" in transaction else "fullVWAP"),
+            units=units,
+            price=price,
             time_ns=time_ns,
             realised_profit=_decimal(transaction, "pl"),
             commission=_optional(transaction, "commission") or Decimal(0),
@@ -158,7 +158,20 @@ class Translator:
             financing=_optional(transaction, "financing") or Decimal(0),
             account_balance=_optional(transaction, "accountBalance"),
             reason=str(transaction.get("reason", "")),
+            closed_trades=(*closed, *taken),
+            opened_trade=_text(opened, "tradeID") if opened else "",
+            opened_units=_decimal(opened, "units") if opened else Decimal(0),
         )
+        # Only what was read to its end is remembered.
+        if fill.opened_trade:
+            self._trades[fill.opened_trade] = OpenTrade(instrument, fill.opened_units)
+        for closing in closed:
+            self._trades.pop(closing.trade_id, None)
+        for closing in taken:
+            known = self._trades.get(closing.trade_id)
+            if known:
+                self._trades[closing.trade_id] = OpenTrade(instrument, known.units + closing.units)
+        return fill
 
 
 def account_state(summary: Json, time_ns: int) -> AccountState:
@@ -202,6 +215,10 @@ def position_of(payload: Json) -> Position:
         units=bought + sold,
         average_price=_optional(side, "averagePrice") or Decimal(0),
         unrealised_profit=_decimal(payload, "unrealizedPL"),
+        long_units=bought,
+        long_price=_optional(long, "averagePrice") or Decimal(0),
+        short_units=sold,
+        short_price=_optional(short, "averagePrice") or Decimal(0),
     )
 
 
@@ -221,8 +238,30 @@ def open_order(payload: Json, translator: Translator) -> OpenOrder:
     )
 
 
+def _closing(part: Json, fill_units: Decimal) -> TradeClose:
+    """Read what a fill took off a trade; the sign is that of the fill, however the broker writes it."""
+    return TradeClose(
+        trade_id=_text(part, "tradeID"),
+        units=abs(_decimal(part, "units")).copy_sign(fill_units),
+        realised_profit=_optional(part, "realizedPL") or Decimal(0),
+    )
+
+
+def _part(payload: Json, key: str) -> Json | None:
+    """Return the object under ``key``, ``None`` where there is none."""
+    return None if payload.get(key) is None else _object(payload, key)
+
+
+def _parts(payload: Json, key: str) -> list[Json]:
+    value = payload.get(key) or []
+    if not isinstance(value, Sequence) or not all(isinstance(part, Mapping) for part in cast(Sequence[object], value)):
+        raise BadInputError(f"the broker's {payload.get('type', 'payload')} has no readable {key}: not used")
+    return cast(list[Json], value)
+
+
 def _client_id(payload: Json) -> str:
-    return str(cast(Json, payload.get("clientExtensions") or {}).get("id", ""))
+    extensions = _part(payload, "clientExtensions")
+    return str(extensions.get("id", "")) if extensions else ""
 
 
 def _text(payload: Json, key: str) -> str:

@@ -59,7 +59,7 @@ def order_body(order: OrderRequest, instrument: Instrument | None) -> Json:
         "instrument": order.instrument,
         "units": exact(order.units, instrument.units_precision if instrument else 0),
         "timeInForce": order.time_in_force.value,
-        "positionFill": "REDUCE_ONLY" if order.reduce_only else "DEFAULT",
+        "positionFill": "REDUCE_ONLY" if order.reduce_only else order.position_fill.value,
         "clientExtensions": client_extensions(order, order.client_order_id),
     }
     if order.order_type in _PRICED:
