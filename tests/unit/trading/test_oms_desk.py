@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from oms_room import Room, limit, market
 
-from core.domain import OrderRequest, OrderState, OrderType, RejectReason, TimeInForce
+from core.domain import OrderRequest, OrderState, OrderType, PositionFill, RejectReason, TimeInForce
 from trading import records
 from trading.brokers.interface import attached_order_id
 from trading.matching.book import AccountConfiguration
@@ -215,6 +215,22 @@ def test_the_rest_of_an_order_that_lives_for_an_instant_is_settled_by_asking(tmp
     room.run(room.desk.resolve_uncertain())
     assert state(room, "a").terminal and room.desk.state.book.in_flight() == frozenset()
     assert room.desk.state.violations == []
+    room.close()
+
+
+def test_a_hedging_account_nets_unless_told_and_flatten_closes_both_sides(tmp_path: Path) -> None:
+    room = Room(tmp_path / "journal", AccountConfiguration(hedging=True))
+    room.send(market("a", 1000))
+    room.send(market("b", -400))  # nothing said: our decisions are about net positions
+    assert room.desk.state.positions.sides("EUR_USD") == (600, 0)
+    room.send(market("c", -500, position_fill=PositionFill.OPEN_ONLY))
+    assert room.desk.state.positions.sides("EUR_USD") == (600, -500)
+    assert room.desk.held() == {"EUR_USD": D(100)}
+    room.restart()
+    assert room.desk.state.hedging
+    assert room.run(room.desk.flatten("kill:1", "halt")) == 2
+    assert room.desk.held() == {} and room.run(room.broker.positions()) == {}
+    assert room.desk.state.balance == room.broker.exchange.book.balance
     room.close()
 
 
