@@ -56,6 +56,7 @@ class KillSwitch:
         self._next_try_ns = 0
         self._pause = FIRST_PAUSE_SECONDS
         self._trouble = ""
+        self._asked = False  # whether the broker answered every question since the newest setting, in this process
         self._cancelled = 0
         self._flattened = 0
         self.before_cancelling: list[Stop] = []  # what else sends orders (execution plans) and must stop first
@@ -74,7 +75,7 @@ class KillSwitch:
             return True
         if not state.kill_switch.on:
             return state.risk_reason != REASON
-        if state.risk_state is not RiskState.HALTED or self._working_orders():
+        if not self._asked or state.risk_state is not RiskState.HALTED or self._working_orders():
             return False
         return not (state.kill_switch.flatten and state.positions.held())
 
@@ -127,6 +128,7 @@ class KillSwitch:
             try:
                 if setting.on:
                     await self._stop(setting)
+                    self._asked = True
                 elif self._desk.state.risk_reason == REASON:
                     self._lift_state(setting)
                 self._trouble = ""
@@ -191,6 +193,7 @@ class KillSwitch:
             reach("kill_switch.written")
             self._cancelled = self._flattened = 0
             _log.error("kill switch", on=setting.on, flatten=flatten, reason=setting.reason, by=setting.by)
+        self._asked = False
         self._pause, self._next_try_ns = FIRST_PAUSE_SECONDS, 0
         if setting.on:
             self._desk.halt(REASON, setting.reason)
@@ -207,6 +210,7 @@ class KillSwitch:
         desk.halt(REASON, setting.reason)
         for stop in self.before_cancelling:
             await stop("kill switch")
+        await desk.catch_up()  # a fill that nobody told us of is a position to close
         if self._working_orders():
             self._cancelled += await desk.cancel_all(f"kill switch: {setting.reason}")
         reach("kill_switch.cancelled")
