@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from oms_room import Network, Room
 
-from core.domain import OrderFilled, OrderRequest, OrderState, OrderType, TimeInForce
+from core.domain import OrderFilled, OrderRequest, OrderState, OrderType, PositionFill, TimeInForce
 from core.journal import read_entries
 from trading import records
 from trading.matching.book import AccountConfiguration
@@ -31,10 +31,10 @@ FINAL = {OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED}
 class Session(RuleBasedStateMachine):
     """EUR_USD moves by points of 0.0001 around 1.1; a quote is good for 500 units, so that IOC orders leave rests."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(hedging=st.booleans())
+    def begin(self, hedging: bool) -> None:
         self.folder = tempfile.TemporaryDirectory(dir=FOLDER)
-        self.room = Room(Path(self.folder.name), AccountConfiguration(liquidity=D(500)))
+        self.room = Room(Path(self.folder.name), AccountConfiguration(liquidity=D(500), hedging=hedging))
         self.middle = 11_000
         self.numbers = 0
         self.final: dict[str, OrderState] = {}
@@ -51,8 +51,13 @@ class Session(RuleBasedStateMachine):
 
     # -- the desk's own acts --------------------------------------------------------------------------------------
 
-    @rule(units=UNITS, immediate=st.sampled_from([TimeInForce.FOK, TimeInForce.IOC]), bracket=st.booleans())
-    def market(self, units: int, immediate: TimeInForce, bracket: bool) -> None:
+    @rule(
+        units=UNITS,
+        immediate=st.sampled_from([TimeInForce.FOK, TimeInForce.IOC]),
+        bracket=st.booleans(),
+        fill=st.sampled_from(list(PositionFill)),
+    )
+    def market(self, units: int, immediate: TimeInForce, bracket: bool, fill: PositionFill) -> None:
         side = 1 if units > 0 else -1
         self.room.send(
             OrderRequest(
@@ -62,6 +67,7 @@ class Session(RuleBasedStateMachine):
                 time_in_force=immediate,
                 stop_loss_price=self.price(-25 * side) if bracket else None,
                 take_profit_price=self.price(25 * side) if bracket else None,
+                position_fill=fill,
             )
         )
 
@@ -199,7 +205,8 @@ class Session(RuleBasedStateMachine):
         theirs = {order.broker_order_id for order in room.run(room.broker.open_orders())}
         assert {order.broker_order_id for order in state.book.open()} == theirs
         positions = room.run(room.broker.positions())
-        assert state.positions.held() == {name: position.units for name, position in positions.items()}
+        held = {name: state.positions.sides(name) for name in state.positions.held()}
+        assert held == {name: (position.long_units, position.short_units) for name, position in positions.items()}
         assert state.balance == exchange.book.balance
         filled: dict[str, Decimal] = {}
         for event in room.run(room.broker.transactions_since(0)):
