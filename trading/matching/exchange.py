@@ -230,13 +230,14 @@ class Exchange:
         """Move to ``time_ns``, doing on the way what happens by itself, each at its own time."""
         due = self._due_ns
         if due is None:
-            due = self._due_ns = self._next_due()
+            due = self._due_ns = self.next_due_ns()
         while due <= time_ns:
             self._happen(due)
-            due = self._due_ns = self._next_due()
+            due = self._due_ns = self.next_due_ns()
         self.log.move_to(time_ns)
 
-    def _next_due(self) -> int:
+    def next_due_ns(self) -> int:
+        """Return when something happens by itself: an expiry, a charge, the end of a halt; far ahead for never."""
         moments = [*self.log.expiries.values(), *self.book.halted_until.values()]
         charged = self.financing.due_ns()
         return min(moments if charged is None else [*moments, charged], default=_NEVER)

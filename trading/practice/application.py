@@ -8,7 +8,17 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from trading.practice.call import Call
-from trading.practice.endpoints import accounts, admin, orders, positions, pricing, streaming, trades, transactions
+from trading.practice.endpoints import (
+    accounts,
+    admin,
+    orders,
+    positions,
+    pricing,
+    reference,
+    streaming,
+    trades,
+    transactions,
+)
 from trading.practice.faults import FaultKind
 from trading.practice.limits import Limits
 from trading.practice.replies import ProtocolError, Reply, encode
@@ -34,6 +44,14 @@ REST: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", f"{_A}/pricing", pricing.pricing),
     ("GET", f"{_A}/instruments/{{instrument}}/candles", pricing.candles),
     ("GET", "/v3/instruments/{instrument}/candles", pricing.candles),
+    ("GET", "/v3/instruments/{instrument}/price", reference.price),
+    ("GET", "/v3/instruments/{instrument}/price/range", reference.price_range),
+    ("GET", "/v3/instruments/{instrument}/orderBook", reference.book),
+    ("GET", "/v3/instruments/{instrument}/positionBook", reference.book),
+    ("GET", "/v3/pricing", reference.prices),
+    ("GET", "/v3/pricing/range", reference.prices_range),
+    ("GET", "/v3/users/{userSpecifier}", reference.user),
+    ("GET", "/v3/users/{userSpecifier}/externalInfo", reference.user_outside),
     ("POST", f"{_A}/orders", orders.create),
     ("GET", f"{_A}/orders", orders.listed),
     ("GET", f"{_A}/pendingOrders", orders.pending),
@@ -146,7 +164,7 @@ class Application:
             if refusal is not None:
                 return respond(refusal)
             content = await request.read() if request.body_exists else b""
-            call = Call(request.match_info, request.query, content)
+            call = Call(request.match_info, request.query, content, request.path)
             faults = self.venue.faults
             fault = faults.for_request(request.method, request.path) if faults.armed else None
             if fault is None:

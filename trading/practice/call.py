@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -22,6 +23,7 @@ class Call:
     path: Mapping[str, str]
     query: Mapping[str, str]
     content: bytes
+    address: str = ""  # the path that was asked for
 
     def body(self, kind: type[Body]) -> Body:
         """Read the body.
@@ -97,3 +99,9 @@ def ids_of(venue: Venue, transactions: list[AnyTransaction]) -> dict[str, Any]:
 def with_last(venue: Venue, body: dict[str, Any]) -> Reply:
     """Return a 200 with ``lastTransactionID``."""
     return Reply(200, body | {"lastTransactionID": venue.exchange.log.last_id})
+
+
+def next_page(venue: Venue, call: Call, last_id: str) -> str:
+    """Return the ``Link`` header to the entries older than ``last_id``: a full page may not be the last."""
+    query = urlencode({**call.query, "beforeID": last_id})
+    return f'<{venue.base_url}{call.address}?{query}>; rel="next"'

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from trading.matching.book import AccountConfiguration
+from trading.practice.feeds.live import LiveSource
 
 
 class ClockMode(StrEnum):
@@ -14,7 +15,7 @@ class ClockMode(StrEnum):
 
     LOCKSTEP = "lockstep"  # it stands still until POST /admin/clock/advance
     ACCELERATED = "accelerated"  # the feed's own gaps, divided by the speed
-    REAL = "real"  # now; the simulation feed only
+    REAL = "real"  # now; simulation and live feeds only
 
 
 class FeedKind(StrEnum):
@@ -23,6 +24,7 @@ class FeedKind(StrEnum):
     FIXINGS = "fixings"
     BARS = "bars"
     SIMULATION = "simulation"
+    LIVE = "live"  # the pricing stream of another v20 server
 
 
 class PracticeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,7 @@ class PracticeConfig(msgspec.Struct, frozen=True, kw_only=True):
     maintenance: tuple[tuple[int, int], ...] = ()  # minutes after midnight New York
     financing: bool = False
     financing_rates: dict[str, tuple[Decimal, Decimal]] = {}
+    source: LiveSource | None = None  # of the live feed
 
     def account(self) -> AccountConfiguration:
         """Return the account to open."""

@@ -1,6 +1,5 @@
 """The practice broker's process: ``python -m trading.practice.server``, and ``run_practice_broker`` for the CLI."""
 
-import argparse
 import asyncio
 import contextlib
 import errno
@@ -9,23 +8,21 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import NoReturn
+from decimal import Decimal
 
 import msgspec
 import orjson
 from aiohttp import web
 
-from core.clock import to_ns, to_rfc3339
-from core.errors import BadInputError, TidegateError, UsageError
+from core.clock import to_rfc3339
+from core.errors import BadInputError, TidegateError
 from core.logging import configure_logging, get_logger
-from core.settings import OandaSettings, get_settings
+from core.settings import get_settings
 from trading.practice.application import Application
-from trading.practice.config import ClockMode, FeedKind, PracticeConfig
-from trading.practice.feeds.build import build_feed, traded_instruments, workspace_params
-from trading.practice.identity import Identity, load_identity, remember_identity, write_private
+from trading.practice.config import ClockMode, PracticeConfig
+from trading.practice.feeds.build import build_feed, financing_rates, traded_instruments, workspace_params
+from trading.practice.identity import write_private
+from trading.practice.options import parse_config
 from trading.practice.persistence import Store
 from trading.practice.runner import run_clock
 from trading.practice.venue import Venue
@@ -63,6 +60,8 @@ def open_venue(config: PracticeConfig, start_ns: int | None = None) -> Venue:
     if config.commission_per_million is None:
         rate = Decimal(str(costs.get("commission_per_million", 0)))
         config = msgspec.structs.replace(config, commission_per_million=rate)
+    if config.financing:
+        config = msgspec.structs.replace(config, financing_rates=financing_rates(params))
     instruments = traded_instruments(config, params)
     feed = build_feed(config, params, instruments, start_ns)
     return Venue(config, instruments, feed, Store(config.state_directory))
@@ -133,116 +132,6 @@ def run_practice_broker(config: PracticeConfig, start_ns: int | None = None) -> 
         UsageError: the choices contradict each other.
     """
     asyncio.run(_serve(config, start_ns))
-
-
-def parse_moment(text: str) -> int:
-    """Read nanoseconds, a date (midnight UTC) or an RFC 3339 time.
-
-    Raises:
-        UsageError: the text is none of them.
-    """
-    if text.isdigit() and len(text) > 8:
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no time: write nanoseconds, 2026-01-31 or 2026-01-31T14:00:00Z") from None
-    return to_ns(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-
-
-def with_identity(
-    settings: OandaSettings, state_directory: Path | None, feed: FeedKind, from_ns: int | None
-) -> Identity:
-    """Return the identity to serve, and remember it (and when a simulation begins) beside the state."""
-    import time
-
-    identity = load_identity(settings, state_directory)
-    if feed is FeedKind.SIMULATION and not identity.start_ns:
-        identity = msgspec.structs.replace(identity, start_ns=from_ns or time.time_ns())
-    remember_identity(identity, state_directory)
-    return identity
-
-
-def _decimal(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
-    return int(text)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises what it finds wrong, so that both entry points end with one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; --help lists the choices")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m trading.practice.server", description="OANDA v20-compatible practice broker.")
-    parser.add_argument("--workspace", type=Path, help="folder with params.yaml and the catalog")
-    parser.add_argument("--feed", type=FeedKind, choices=list(FeedKind), default=FeedKind.SIMULATION)
-    parser.add_argument("--clock", type=ClockMode, choices=list(ClockMode), help="default: real for a simulation")
-    parser.add_argument("--from", dest="start", help="first market time: nanoseconds or a date")
-    parser.add_argument("--to", dest="end", help="end of the market, exclusive")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_port, default=0, help="0: any free port")
-    parser.add_argument("--ready-file", type=Path, help="written (mode 600) when requests are answered")
-    parser.add_argument("--state", type=Path, help="folder that keeps the account over restarts; without: memory")
-    parser.add_argument("--instruments", default="", help="comma-separated, instead of those of params.yaml")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--steps", type=int, help="simulation: end after so many steps")
-    parser.add_argument("--balance", type=_decimal)
-    parser.add_argument("--ticks-per-second", type=float, default=5.0)
-    parser.add_argument("--speed", type=float, default=3600.0, help="accelerated: market seconds a second")
-    parser.add_argument("--requests-per-second", type=float, default=0.0, help="429 above it; 0: no limit")
-    return parser
-
-
-def parse_config(arguments: list[str]) -> tuple[PracticeConfig, int]:
-    """Read the command line; returns the configuration and when a simulation began (0: no simulation).
-
-    Raises:
-        BadInputError: the market ends before it begins.
-        UsageError: a time cannot be read, or the choices contradict each other.
-    """
-    options = _parser().parse_args(arguments)
-    from_ns = parse_moment(options.start) if options.start else None
-    to_ns = parse_moment(options.end) if options.end else None
-    if from_ns is not None and to_ns is not None and from_ns >= to_ns:
-        raise BadInputError(f"--from {options.start} is not before --to {options.end}: swap them")
-    simulated = options.feed is FeedKind.SIMULATION
-    clock = options.clock or (ClockMode.REAL if simulated else ClockMode.LOCKSTEP)
-    if simulated and clock is ClockMode.REAL and from_ns is not None:
-        # The walk would have to be made tick by tick from there to today before the first request is answered.
-        raise UsageError("--from: a real clock begins now; add --clock lockstep or --clock accelerated")
-    identity = with_identity(get_settings().oanda, options.state, options.feed, from_ns)
-    config = PracticeConfig(
-        token=identity.token,
-        account_id=identity.account_id,
-        feed=options.feed,
-        clock=clock,
-        workspace=options.workspace,
-        from_ns=from_ns,
-        to_ns=to_ns,
-        host=options.host,
-        port=options.port,
-        ready_file=options.ready_file,
-        state_directory=options.state,
-        instruments=tuple(name for name in options.instruments.split(",") if name),
-        seed=options.seed,
-        steps=options.steps,
-        balance=options.balance,
-        ticks_per_second=options.ticks_per_second,
-        speed=options.speed,
-        requests_per_second=options.requests_per_second,
-    )
-    return config, identity.start_ns
 
 
 def main(arguments: list[str] | None = None) -> int:

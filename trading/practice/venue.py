@@ -21,12 +21,16 @@ from trading.practice import views
 from trading.practice.candles import TickStore
 from trading.practice.config import ClockMode, PracticeConfig
 from trading.practice.faults import Fault, Faults
-from trading.practice.feeds.interface import Feed, Step
+from trading.practice.feeds.interface import Feed, SkippingFeed, Step
 from trading.practice.persistence import Store
 from trading.practice.replies import ENCODER
 from trading.practice.streams import Streams
 
 log = get_logger("practice")
+
+# What an account is opened with and keeps: its journal was written by these rules.
+_FIXED = ("hedging", "fifo", "weekend_halt", "maintenance", "financing", "financing_rates", "liquidity")
+_LONGEST_WALK_NS = 10 * NANOSECONDS
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Venue:
         self.next_step = 0
         self._offset = 0  # ticks of the step that are already out
         self.ended = False
+        self.ticks_while_closed = 0  # left out: the market had no hours then
+        self._shown_open: dict[str, bool] = {}  # what the price streams were last told about the hours
         recovered = store.recover(instruments)
         opening = feed.opening()
         if recovered is None:
@@ -65,14 +71,22 @@ class Venue:
             self.exchange, (self.next_step, self._offset) = recovered
             self._check_recovered(config, feed)
         self._refill(opening)
-        self._steps: Iterator[Step] = feed.steps(self.next_step, self.exchange.book.quotes)
+        if config.clock is ClockMode.REAL and recovered is not None and isinstance(feed, SkippingFeed):
+            self._steps = feed.skip(time.time_ns(), self.exchange.book.quotes)  # nobody saw what lies between
+            self._offset = 0
+        else:
+            self._steps: Iterator[Step] = feed.steps(self.next_step, self.exchange.book.quotes)
         self._step: Step | None = next(self._steps, None)
+        if self._step is not None:
+            self.next_step = self._step.index
+        self._show_hours()
 
     def _check_recovered(self, config: PracticeConfig, feed: Feed) -> None:
         """Refuse a state folder that belongs to something else.
 
         Raises:
-            ConfigurationError: another account, another start of the feed, or instruments that are missing here.
+            ConfigurationError: another account, one with other rules, another start of the feed, or instruments that
+                are missing here.
         """
         book, folder = self.exchange.book, config.state_directory
         if book.configuration.account_id != config.account_id:
@@ -81,6 +95,13 @@ class Venue:
             raise ConfigurationError(
                 f"the state folder {folder} belongs to a market that starts at {book.created_time}, "
                 f"this one starts at {to_rfc3339(feed.start_ns)}: use the same --from and data, or another folder"
+            )
+        wanted = config.account()
+        changed = [name for name in _FIXED if getattr(book.configuration, name) != getattr(wanted, name)]
+        if changed:
+            raise ConfigurationError(
+                f"the state folder {folder} holds an account with another {', '.join(changed)}: "
+                "start with the same options, or with another folder"
             )
         missing = sorted(book.quotes.keys() - set(feed.instruments))
         if missing:
@@ -97,7 +118,7 @@ class Venue:
             return
         for step in self.feed.steps(0, {quote.instrument: quote for quote in opening}):
             past = step.index < self.next_step
-            for quote in step.quotes if past else step.quotes[: self._offset]:
+            for quote in self._in_hours(list(step.quotes if past else step.quotes[: self._offset])):
                 self.ticks[quote.instrument].add(quote)
                 self.tick_count += 1
             if not past:
@@ -156,6 +177,7 @@ class Venue:
         fault = self.faults.for_market() if self.faults.armed else None
         if fault is not None:
             self.halt_for(fault)
+        quotes = self._in_hours(quotes)
         command = Ticks(time_ns=to_ns, quotes=tuple(quotes), cursor=(self.next_step, self._offset))
         self.store.append(command)
         for quote in quotes:
@@ -166,11 +188,54 @@ class Venue:
             self._publish(transactions)
         self.tick_count += len(quotes)
         self._publish(self.exchange.apply(Ticks(time_ns=to_ns)))
+        self._show_hours()
         self.store.compact(self.exchange, command.cursor or (0, 0))
 
+    def _in_hours(self, quotes: list[Quote]) -> list[Quote]:
+        """Leave out what a feed says while the market is closed, and count it."""
+        hours = self.exchange.market.hours
+        if not hours.limited:
+            return quotes
+        kept = [quote for quote in quotes if hours.is_open(quote.instrument, quote.time_ns)]
+        self.ticks_while_closed += len(quotes) - len(kept)
+        return kept
+
+    def _show_hours(self) -> None:
+        """Send the standing quote of each instrument whose market has opened or closed."""
+        hours = self.exchange.market.hours
+        if not hours.limited:
+            return
+        for name in sorted(self.exchange.book.quotes):
+            is_open = hours.is_open(name, self.exchange.book.time_ns)
+            if self._shown_open.setdefault(name, is_open) != is_open:
+                self._shown_open[name] = is_open
+                self.republish(name)
+
+    def hours_changed(self, time_ns: int) -> bool:
+        """Return whether a market has opened or closed since the price streams were told."""
+        hours = self.exchange.market.hours
+        if not hours.limited:
+            return False
+        return any(hours.is_open(name, time_ns) != shown for name, shown in self._shown_open.items())
+
+    def publish(self, quote: Quote) -> None:
+        """Take one quote of a live feed."""
+        self._publish_ticks([quote], max(quote.time_ns, self.exchange.book.time_ns))
+
     def skip_to(self, time_ns: int) -> None:
-        """Leave out the feed's ticks before ``time_ns``: nobody was there to see them."""
-        self._take(time_ns)
+        """Leave out the feed's ticks before ``time_ns``: nobody was there to see them.
+
+        A few are taken out one by one, so that the walk goes on; a long stretch is not made at all.
+        """
+        due = self.next_tick()
+        if due is not None and time_ns - due > _LONGEST_WALK_NS and isinstance(self.feed, SkippingFeed):
+            self._steps = self.feed.skip(time_ns, self.exchange.book.quotes)
+            self._offset = 0
+            self._step = next(self._steps, None)
+            if self._step is not None:
+                self.next_step = self._step.index
+        else:
+            self._take(time_ns)
 
     def next_tick(self) -> int | None:
         """Return the time of the next tick or boundary of the feed, None at its end."""
@@ -237,6 +302,7 @@ class Venue:
             "step": self.next_step,
             "ticks": self.tick_count,
             "end": self.ended,
+            "ticksWhileClosed": self.ticks_while_closed,
             "lastTransactionID": self.exchange.log.last_id,
             "streams": {
                 kind: sum(subscriber.kind == kind for subscriber in self.streams.subscribers)

@@ -8,9 +8,11 @@ from core.clock import to_rfc3339
 from core.domain import Instrument, Quote
 from trading.matching.book import Order, PositionTotals, Trade
 from trading.matching.exchange import Exchange
+from trading.matching.financing import DAYS_CHARGED, rates_of
 from trading.matching.validation import trailing_limits
 from trading.matching.valuation import (
     Valuation,
+    held_units,
     margin_per_unit,
     margin_rate,
     position_margin,
@@ -28,7 +30,10 @@ Json = dict[str, Any]
 
 
 def instrument(exchange: Exchange, item: Instrument) -> Json:
-    """Return an instrument's description. Financing rates are 0: this broker charges none."""
+    """Return an instrument's description; the financing rates are those the account is charged."""
+    configuration = exchange.book.configuration
+    long_rate, short_rate = rates_of(configuration, item.name)
+    days = DAYS_CHARGED if configuration.financing else (0,) * 7
     smallest, largest = trailing_limits(item)
     return {
         "name": item.name,
@@ -46,9 +51,11 @@ def instrument(exchange: Exchange, item: Instrument) -> Json:
         "guaranteedStopLossOrderMode": "DISABLED",
         "tags": [{"type": "ASSET_CLASS", "name": item.kind}],
         "financing": {
-            "longRate": "0.0000",
-            "shortRate": "0.0000",
-            "financingDaysOfWeek": [{"dayOfWeek": day, "daysCharged": 0} for day in _DAYS],
+            "longRate": f"{long_rate:.4f}",
+            "shortRate": f"{short_rate:.4f}",
+            "financingDaysOfWeek": [
+                {"dayOfWeek": day, "daysCharged": charged} for day, charged in zip(_DAYS, days, strict=True)
+            ],
         },
     }
 
@@ -91,7 +98,7 @@ def summary(exchange: Exchange) -> Json:
     book, log = exchange.book, exchange.log
     body: Json = {
         "guaranteedStopLossOrderMode": "DISABLED",
-        "hedgingEnabled": False,
+        "hedgingEnabled": book.configuration.hedging,
         "id": book.configuration.account_id,
         "createdTime": book.created_time,
         "currency": book.configuration.currency,
@@ -193,7 +200,7 @@ def position(exchange: Exchange, name: str) -> Json:
             "unrealizedPL": profit,
         }
         unrealized += profit
-        units += size
+        units = max(units, abs(size))
     body = {
         "instrument": name,
         **sides,
@@ -214,7 +221,7 @@ def price(exchange: Exchange, quote: Quote) -> Json:
     """Return a price as the stream writes it; ``simulated`` is ours and harmless to clients."""
     bid, ask = exchange.market.price(quote.instrument)
     tradeable = exchange.market.tradeable(quote.instrument)
-    size = int(exchange.book.configuration.liquidity)
+    size = int(exchange.market.quoted_liquidity)
     body: Json = {
         "type": "PRICE",
         "time": to_rfc3339(quote.time_ns),
@@ -236,17 +243,20 @@ def full_price(exchange: Exchange, quote: Quote, value: Valuation) -> Json:
     name = quote.instrument
     gain, loss = exchange.market.factors(exchange.instruments[name].quote) or (ZERO, ZERO)
     per_unit = margin_per_unit(exchange.book, exchange.market, name)
-    held = sum((item.units for item in exchange.log.open_trades.get(name, {}).values()), ZERO)
+    bought, sold = held_units(exchange.log.open_trades.get(name, {}))
     free = (value.margin_available / per_unit).quantize(Decimal(1), rounding=ROUND_DOWN) if per_unit else ZERO
-    # Against a position, closing it frees its margin, and that margin may open the other side.
-    long, short = free + 2 * max(-held, ZERO), free + 2 * max(held, ZERO)
-    netted = {"long": f"{long:f}", "short": f"{short:f}"}
+    hedging = exchange.book.configuration.hedging
+    # Against a position, closing it frees its margin, and that margin may open the other side. Where sides coexist the
+    # smaller one uses no margin, so it may grow to the larger one for nothing.
+    covered = (max(sold - bought, ZERO), max(bought - sold, ZERO)) if hedging else (ZERO, ZERO)
+    opened = {"long": f"{free + covered[0]:f}", "short": f"{free + covered[1]:f}"}
+    netted = {"long": f"{free + 2 * sold:f}", "short": f"{free + 2 * bought:f}"}
     return price(exchange, quote) | {
         "unitsAvailable": {
-            "default": netted,
-            "openOnly": {"long": f"{free:f}", "short": f"{free:f}"},
+            "default": opened if hedging else netted,
+            "openOnly": opened,
             "reduceFirst": netted,
-            "reduceOnly": {"long": f"{max(-held, ZERO):f}", "short": f"{max(held, ZERO):f}"},
+            "reduceOnly": {"long": f"{sold:f}", "short": f"{bought:f}"},
         },
         "quoteHomeConversionFactors": {"positiveUnits": price_factor(gain), "negativeUnits": price_factor(loss)},
     }

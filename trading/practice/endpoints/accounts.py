@@ -5,7 +5,13 @@ from typing import Any
 
 from trading.matching.book import Order
 from trading.matching.commands import Configure
-from trading.matching.transactions import ClientConfigureReject, OrderCancel, OrderFill, OrderTransaction
+from trading.matching.transactions import (
+    ClientConfigureReject,
+    DailyFinancing,
+    OrderCancel,
+    OrderFill,
+    OrderTransaction,
+)
 from trading.matching.wire import FrozenWire
 from trading.practice import views
 from trading.practice.call import Call, ids_of, with_last
@@ -64,6 +70,8 @@ def changes(venue: Venue, call: Call) -> Reply:
             opened += [item.trade_opened.trade_id] if item.trade_opened else []
             reduced += [item.trade_reduced.trade_id] if item.trade_reduced else []
             closed += [part.trade_id for part in item.trades_closed or ()]
+        elif isinstance(item, DailyFinancing):
+            touched.update(part.instrument for part in item.position_financings)
     body: dict[str, Any] = {
         "ordersCreated": [order for order in orders["created"] if order.state == "PENDING"],
         "ordersCancelled": orders["cancelled"],

@@ -6,10 +6,11 @@ import msgspec
 
 from core.clock import from_rfc3339, to_rfc3339
 from trading.matching.commands import Halt, MoveFunds, RejectNext, SetLiquidity
+from trading.matching.transactions import TransferFundsReject
 from trading.practice.call import Call
 from trading.practice.config import ClockMode
 from trading.practice.faults import LINE_FAULTS, REQUEST_FAULTS, Fault, FaultKind
-from trading.practice.replies import ProtocolError, Reply, invalid
+from trading.practice.replies import ProtocolError, Reply, invalid, message_of
 from trading.practice.venue import Venue
 
 
@@ -73,7 +74,11 @@ def halt(venue: Venue, call: Call) -> Reply:
 def funds(venue: Venue, call: Call) -> Reply:
     """Move money in or out."""
     made = venue.apply(MoveFunds(time_ns=venue.time_ns, amount=call.body(_Funds).amount))
-    return Reply(200, {"transaction": made[-1]})
+    last = made[-1]
+    if isinstance(last, TransferFundsReject):
+        body = {"transaction": last, "errorCode": last.reject_reason, "errorMessage": message_of(last.reject_reason)}
+        return Reply(400, body)
+    return Reply(200, {"transaction": last})
 
 
 def liquidity(venue: Venue, call: Call) -> Reply:

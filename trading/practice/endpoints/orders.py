@@ -16,7 +16,7 @@ from trading.matching.transactions import (
 from trading.matching.validation import ORDER_TYPES
 from trading.matching.wire import FrozenWire
 from trading.practice import views
-from trading.practice.call import Call, ids_of, with_last
+from trading.practice.call import Call, ids_of, next_page, with_last
 from trading.practice.replies import ProtocolError, Reply, invalid, message_of
 from trading.practice.venue import Venue
 
@@ -146,7 +146,10 @@ def listed(venue: Venue, call: Call) -> Reply:
             continue
         if before is None or int(order.id) < before:
             orders.append(order)
-    return with_last(venue, {"orders": orders})
+    reply = with_last(venue, {"orders": orders})
+    if len(orders) == min(count, 500):
+        reply.headers["Link"] = next_page(venue, call, orders[-1].id)
+    return reply
 
 
 def details(venue: Venue, call: Call) -> Reply:

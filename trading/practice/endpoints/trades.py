@@ -16,7 +16,7 @@ from trading.matching.transactions import (
 )
 from trading.matching.wire import FrozenWire
 from trading.practice import views
-from trading.practice.call import Call, decimal, ids_of, with_last
+from trading.practice.call import Call, decimal, ids_of, next_page, with_last
 from trading.practice.endpoints.orders import name_transactions, rejection
 from trading.practice.replies import ProtocolError, Reply, invalid
 from trading.practice.venue import Venue
@@ -72,7 +72,10 @@ def listed(venue: Venue, call: Call) -> Reply:
             continue
         if before is None or int(item.id) < before:
             chosen.append(item)
-    return with_last(venue, {"trades": [views.trade(venue.exchange, item, nested=True) for item in chosen]})
+    reply = with_last(venue, {"trades": [views.trade(venue.exchange, item, nested=True) for item in chosen]})
+    if len(chosen) == min(count, 500):
+        reply.headers["Link"] = next_page(venue, call, chosen[-1].id)
+    return reply
 
 
 def open_trades(venue: Venue, call: Call) -> Reply:

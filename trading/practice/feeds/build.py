@@ -2,6 +2,7 @@
 
 import math
 import time
+from decimal import Decimal
 from typing import Any
 
 from core.domain import Instrument, default_instrument, normalise_name
@@ -9,6 +10,7 @@ from core.errors import BadInputError, UsageError
 from core.params import read_params
 from trading.practice.config import ClockMode, FeedKind, PracticeConfig
 from trading.practice.feeds.interface import Feed
+from trading.practice.feeds.live import LiveFeed, listed_instruments
 from trading.practice.feeds.simulation import SimulationFeed
 
 _SIMULATED_PAIRS = ("EUR_USD", "GBP_USD", "USD_CHF", "USD_JPY")
@@ -28,8 +30,31 @@ def workspace_params(config: PracticeConfig) -> dict[str, Any]:
     return {} if config.workspace is None else read_params(config.workspace / "params.yaml")
 
 
+def financing_rates(params: dict[str, Any]) -> dict[str, tuple[Decimal, Decimal]]:
+    """Return ``practice.financing_rates`` of the parameters: annual rates (long, short) by instrument.
+
+    Raises:
+        BadInputError: an entry is no pair of numbers.
+    """
+    given = params.get("practice", {}).get("financing_rates") or {}
+    rates: dict[str, tuple[Decimal, Decimal]] = {}
+    try:
+        for name, (long, short) in dict(given).items():
+            pair = (Decimal(str(long)), Decimal(str(short)))
+            if not all(rate.is_finite() and abs(rate) < 10 for rate in pair):
+                raise ValueError
+            rates[normalise_name(str(name))] = pair
+    except (TypeError, ValueError, ArithmeticError):
+        raise BadInputError(
+            "params.yaml: practice.financing_rates must be like {EUR_USD: [-0.021, 0.004]}: yearly, long and short"
+        ) from None
+    return rates
+
+
 def traded_instruments(config: PracticeConfig, params: dict[str, Any]) -> dict[str, Instrument]:
     """Return the instruments to list, by name."""
+    if config.feed is FeedKind.LIVE and config.source is not None:
+        return listed_instruments(config.source, tuple(sorted({normalise_name(name) for name in config.instruments})))
     names = config.instruments or tuple(params.get("data", {}).get("instruments") or _SIMULATED_PAIRS)
     return {name: default_instrument(name) for name in sorted({normalise_name(str(name)) for name in names})}
 
@@ -49,6 +74,10 @@ def build_feed(
         UsageError: the choices contradict each other.
         BadInputError: parameters or data cannot be used.
     """
+    if config.feed is FeedKind.LIVE:
+        if config.source is None or config.clock is not ClockMode.REAL:
+            raise UsageError("the live feed needs a source (--source-ready-file or OANDA settings) and a real clock")
+        return LiveFeed(config.source, instruments, start_ns or time.time_ns())
     practice = params.get("practice", {})
     seed = int(practice.get("seed", 7)) if config.seed is None else config.seed
     pips = params.get("costs", {}).get("half_spread_pips") or {}

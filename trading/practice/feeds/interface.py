@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from core.domain import Quote
 
@@ -40,4 +40,13 @@ class Feed(Protocol):
             first: where to go on after a restart.
             standing: the quotes that stood after step ``first - 1``; feeds over recorded data do not need them.
         """
+        ...
+
+
+@runtime_checkable
+class SkippingFeed(Feed, Protocol):
+    """A feed that can go on at a later time without making what lies between: what a real clock needs."""
+
+    def skip(self, time_ns: int, standing: Mapping[str, Quote]) -> Iterator[Step]:
+        """Yield the steps that begin at ``time_ns`` or later, going on from the ``standing`` quotes."""
         ...

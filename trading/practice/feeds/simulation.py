@@ -7,6 +7,7 @@ so that crosses stay consistent. The starting values are round numbers, not mark
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.domain import Instrument, Quote
 from core.errors import BadInputError
@@ -86,9 +87,40 @@ class SimulationFeed:
     def steps(self, first: int, standing: Mapping[str, Quote]) -> Iterator[Step]:
         # A step's path is computed as a whole from its first value, so that skipping steps gives the same numbers.
         logs = np.log([_VALUES[currency] for currency in self._currencies])
+        return self._walk(0, first, logs)
+
+    def skip(self, time_ns: int, standing: Mapping[str, Quote]) -> Iterator[Step]:
+        """Go on from the standing quotes in the first step that begins at ``time_ns`` or later.
+
+        The moves of that step are those it always has; its level is that of the quotes, because nobody was there to
+        see the walk between, and making it would take the longer the longer the pause was.
+        """
+        index = max(0, -(-(time_ns - self._start_ns) // self._step_ns))
+        return self._walk(index, index, self._levels(standing))
+
+    def _levels(self, standing: Mapping[str, Quote]) -> NDArray[np.float64]:
+        """Return the log value of each currency that the quotes say; what they do not connect starts as ever."""
+        values = {self._currencies[0] if "USD" not in self._currencies else "USD": 0.0}
+        known = True
+        while known:
+            known = False
+            for name, instrument in self._instruments.items():
+                quote = standing.get(name)
+                base, quoted = instrument.base, instrument.quote
+                if quote is None or (base in values) == (quoted in values):
+                    continue
+                rate = float(np.log((quote.bid + quote.ask) / 2))
+                known = True
+                if base in values:
+                    values[quoted] = values[base] - rate
+                else:
+                    values[base] = values[quoted] + rate
+        return np.array([values.get(currency, float(np.log(_VALUES[currency]))) for currency in self._currencies])
+
+    def _walk(self, index: int, first: int, logs: NDArray[np.float64]) -> Iterator[Step]:
+        """Walk on from ``logs`` at the beginning of step ``index``, yielding from step ``first`` on."""
         moving = np.array([currency != "USD" for currency in self._currencies])
         names = self.instruments
-        index = 0
         while self._steps is None or index < self._steps:
             random = np.random.default_rng([self._seed, index])
             picks = random.integers(len(names), size=self._ticks)
