@@ -37,7 +37,7 @@ from trading.control.setting import KillSwitchFile, KillSwitchSetting
 _POLL_SECONDS = 0.002
 _END_SECONDS = 0.25
 _LONGEST_LIFE = 60.0
-_CLOCK_SECONDS = 0.2
+_CLOCK_SECONDS = 5.0
 _MOST_LIVES = 30
 
 
