@@ -128,6 +128,10 @@ class PositionBook:
             self._units[instrument] = sum((lot.units for lot in lots), _ZERO)
             self._units = dict(sorted(self._units.items()))
 
+    def lots(self, instrument: str) -> list[Lot]:
+        """Open lots, oldest first. To look at."""
+        return list(self._lots.get(instrument, ()))
+
     def units(self, instrument: str) -> Decimal:
         """Signed open units, net."""
         return self._units.get(instrument, _ZERO)

@@ -10,7 +10,6 @@ from enum import StrEnum
 import msgspec
 
 from core.domain import AccountState, OpenOrder, OrderState, OrderType, Position
-from trading.oms.book import Order
 from trading.state import SessionState
 
 CENT = Decimal("0.01")
@@ -95,9 +94,9 @@ def compare_positions(
 def compare_orders(state: SessionState, theirs: Sequence[OpenOrder]) -> list[Finding]:
     """Compare open orders. What the broker no longer has is closed in our book; what is not ours is left as it is.
 
-    A position whose stop is gone is naked: a difference of its own. The stop is not placed again, for why it went is
-    not known (a person may have taken it away, and at today's price it might close the position at once): new risk
-    stops, exits stay possible, and a person looks.
+    A lot that was opened with a stop and has none at the broker is naked: a difference of its own. The stop is not
+    placed again, for why it went is not known (a person may have taken it away, and at today's price it might close
+    the position at once): new risk stops, exits stay possible, and a person looks.
     """
     findings: list[Finding] = []
     known = {order.broker_order_id: order for order in state.book.open() if order.broker_order_id}
@@ -108,25 +107,45 @@ def compare_orders(state: SessionState, theirs: Sequence[OpenOrder]) -> list[Fin
         findings.append(
             Finding("order", order.key, order.state.value, "gone", "closed in our book", Action.CLOSE_ORDER, order.key)
         )
-        if order.order_type in _PROTECTIVE and state.positions.units(order.instrument):
-            units = state.positions.units(order.instrument)
-            findings.append(_naked(order, units))
     for order in theirs:
-        if order.broker_order_id not in known:
+        ours = known.get(order.broker_order_id)
+        if ours is None or (ours.request is None and not ours.protective):
             name = order.client_order_id or order.broker_order_id
-            findings.append(Finding("order", name, "unknown", order.order_type, "left as it is: not ours", Action.NOTE))
+            findings.append(
+                Finding("order", name, "not ours", order.order_type, "left as it is: somebody else's", Action.NOTE)
+            )
+    return findings + _naked(state, their_ids)
+
+
+def _naked(state: SessionState, their_ids: set[str]) -> list[Finding]:
+    """Find open lots whose opening order asked for a stop that does not stand at the broker."""
+    lots = {lot.transaction_id: (name, lot) for name in state.positions.held() for lot in state.positions.lots(name)}
+    if not lots:
+        return []
+    protected = {
+        order.parent_transaction
+        for order in state.book.open()
+        if order.order_type in _PROTECTIVE and order.broker_order_id in their_ids
+    }
+    findings: list[Finding] = []
+    for order in state.book.orders.values():
+        request = order.request
+        if request is None or order.fill_transaction not in lots or order.fill_transaction in protected:
+            continue
+        if request.stop_loss_price is None and request.trailing_stop_distance is None:
+            continue
+        name, lot = lots[order.fill_transaction]
+        findings.append(
+            Finding(
+                "naked",
+                name,
+                f"{lot.units} units of {order.key} with a stop",
+                "no stop",
+                "new risk stopped: look at the position, protect it or close it",
+                Action.STOP_NEW_RISK,
+            )
+        )
     return findings
-
-
-def _naked(order: Order, units: Decimal) -> Finding:
-    return Finding(
-        "naked",
-        order.instrument,
-        f"{units} units with stop {order.key}",
-        "no such stop",
-        "new risk stopped: look at the position, close it or protect it",
-        Action.STOP_NEW_RISK,
-    )
 
 
 def compare_balance(state: SessionState, account: AccountState) -> list[Finding]:
