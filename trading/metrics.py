@@ -39,6 +39,12 @@ class TraderMetrics:
         )
         self.degraded = Gauge("tidegate_degraded", "1 while a dependency is away", ["what"], registry=self.registry)
         self.equity = Gauge("tidegate_equity", "Equity in account currency", registry=self.registry)
+        self.value_at_risk = Gauge(
+            "tidegate_value_at_risk",
+            "Loss over one step at the configured confidence, in account currency",
+            ["method"],
+            registry=self.registry,
+        )
         self.position = Gauge("tidegate_position_units", "Signed open units", ["instrument"], registry=self.registry)
         self.processed = Gauge(
             "tidegate_processed_through_seconds", "Market time of the newest finished step", registry=self.registry

@@ -180,6 +180,8 @@ class _Trader:
             self.metrics,
         )
         desk.observers.append(lambda record, _: self.collector.observe(record, state))
+        desk.risk.returns.replay(steps)
+        desk.observers.append(lambda record, _: self._measure_risk(record))
         self.degradation = degradation = Degradation(desk, self.clock, self.metrics)
         strategy = make_strategy(desk, degradation)
         self.upkeep = upkeep = self._upkeep(desk, degradation, instruments)
@@ -387,6 +389,14 @@ class _Trader:
         if self.loop is not None:
             self.loop.stop()
 
+    def _measure_risk(self, record: records.AnyRecord) -> None:
+        """Publish the value at risk once a step, off the tick path."""
+        if isinstance(record, records.StepDone) and self.desk is not None:
+            figures = self.desk.risk.figures(self.desk.state, record.rates)
+            if figures is not None:
+                self.metrics.value_at_risk.labels("parametric").set(figures.parametric)
+                self.metrics.value_at_risk.labels("historical").set(figures.historical)
+
     def _describe(self) -> dict[str, Any]:
         assert self.desk is not None and self.degradation is not None and self.upkeep is not None
         state = self.desk.state
@@ -412,6 +422,7 @@ class _Trader:
             "steps": state.steps,
             "equity": state.equity,
             "balance": str(state.balance),
+            "value_at_risk": self.desk.risk.describe(state, self.desk.rates()),
             "positions": {name: str(units) for name, units in held.items()},
             "open_orders": len(state.book.open()),
             "orders": len(self.collector.orders),

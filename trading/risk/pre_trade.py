@@ -1,6 +1,9 @@
 """The risk desk of one session: looks at state, quotes and returns, and says yes or no to each order."""
 
 from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 
 from core.domain import Instrument, OrderRequest, OrderType, PositionFill, Quote, RejectReason, TimeInForce
 from trading import records
@@ -100,6 +103,13 @@ class PreTrade:
             return self.returns.figures(positions, rates, self._limits.value_at_risk_confidence)
         except KeyError:
             return None
+
+    def describe(self, state: SessionState, rates: Mapping[str, float]) -> dict[str, Any] | None:
+        """Return the value at risk for a status page, with its limit; None where it cannot be computed."""
+        figures = self.figures(state, rates)
+        if figures is None:
+            return None
+        return {**msgspec.to_builtins(figures), "limit_share_of_equity": self._limits.maximum_value_at_risk}
 
     def _loss(self, portfolio: Mapping[str, float], rates: Mapping[str, float]) -> float:
         return self.returns.parametric(portfolio, rates, self._limits.value_at_risk_confidence)
