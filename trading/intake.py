@@ -7,7 +7,7 @@ from core.clock import Clock
 from core.crash_points import reach
 from core.domain import BrokerEvent, Instrument, OrderFilled, OrderRejected, Quote
 from core.errors import UnavailableError
-from core.journal import Journal
+from core.journal import Appender
 from core.logging import get_logger
 from trading import records
 from trading.brokers.interface import Broker
@@ -36,7 +36,7 @@ class Intake:
     def __init__(
         self,
         broker: Broker,
-        journal: Journal,
+        journal: Appender,
         clock: Clock,
         state: SessionState,
         instruments: Mapping[str, Instrument],

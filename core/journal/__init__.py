@@ -2,8 +2,9 @@
 
 from core.journal.entry import Entry
 from core.journal.follower import Follower
+from core.journal.interface import Appender
 from core.journal.reader import read_entries, read_segment, written_bytes
 from core.journal.repair import Repair
 from core.journal.writer import Journal
 
-__all__ = ["Entry", "Follower", "Journal", "Repair", "read_entries", "read_segment", "written_bytes"]
+__all__ = ["Appender", "Entry", "Follower", "Journal", "Repair", "read_entries", "read_segment", "written_bytes"]
