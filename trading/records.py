@@ -335,6 +335,7 @@ DURABLE: tuple[type[Record], ...] = (
     KillSwitchSet,
     PlanStarted,
     PlanEnded,
+    FeaturesSaved,  # what it replaces is removed
 )
 
 # Kind of the journal entry, and whether it must be on disk before the process goes on, by type of record.

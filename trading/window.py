@@ -110,7 +110,6 @@ class FeatureWindow:
         self._write_rows(self._directory / f"rows-{time_ns}.npz")
         reach("features.saved")
         desk.commit(records.FeaturesSaved(time_ns, name))
-        desk.flush()  # what the record replaces may go only when the record is on disk
         self._times.clear()
         self._kept.clear()
         self._since_snapshot = 0

@@ -13,7 +13,6 @@ from core.clock import from_rfc3339
 from tidegate.drill.sources import BrokerPages, JournalFacts, LedgerRows
 
 CENT = Decimal("0.01")
-_DECIMALS = 9  # PostgreSQL keeps ten of an average price, SQLite all of them
 ENTRY_TYPES = ("MARKET_ORDER", "LIMIT_ORDER", "STOP_ORDER", "MARKET_IF_TOUCHED_ORDER")
 _OPEN_FATES = ("unknown", "pending_new", "pending_cancel")
 
@@ -222,11 +221,11 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, Decimal):
-        return f"{round(value, _DECIMALS).normalize():f}"
+        return f"{value.normalize():f}"
     if isinstance(value, str):
         try:
             number = Decimal(value)
         except ArithmeticError:
             return value
-        return f"{round(number, _DECIMALS).normalize():f}" if number.is_finite() else value
+        return f"{number.normalize():f}" if number.is_finite() else value
     return repr(float(value)) if isinstance(value, float) else str(value)

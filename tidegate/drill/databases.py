@@ -42,20 +42,37 @@ class SeedDatabase:
         if self.kind is Database.SQLITE:
             shutil.copyfile(self._template, self._path)
             return
-        self._command(f'DROP DATABASE IF EXISTS "{self._name}" WITH (FORCE)')
-        self._command(f'CREATE DATABASE "{self._name}" TEMPLATE {TEMPLATE}')
+        self._make(self._name)
+
+    def second(self) -> tuple[str, LedgerRows]:
+        """Make an empty ledger of the same kind for a rebuild; return its SQLAlchemy URL and its rows to be."""
+        if self.kind is Database.SQLITE:
+            path = self._path.with_name("rebuilt.sqlite")
+            shutil.copyfile(self._template, path)
+            return f"sqlite:///{path}", LedgerRows(str(path), self._session)
+        name = f"{self._name}_rebuilt"
+        self._make(name)
+        return self.url.replace(f"/{self._name}?", f"/{name}?"), self._server_rows(name)
+
+    def _make(self, name: str) -> None:
+        self._command(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        self._command(f'CREATE DATABASE "{name}" TEMPLATE {TEMPLATE}')
+
+    def _server_rows(self, name: str) -> LedgerRows:
+        return LedgerRows(f"host={self._word('host')} user={self._word('user')} dbname={name}", self._session)
 
     def drop(self, keep: bool) -> None:
         """Remove a server's database unless a failure is to be looked at; a file goes with its folder."""
         self.give_back()
         if self.kind is Database.POSTGRES and not keep:
-            self._command(f'DROP DATABASE IF EXISTS "{self._name}" WITH (FORCE)')
+            for name in (self._name, f"{self._name}_rebuilt"):
+                self._command(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def rows(self) -> LedgerRows:
         """Read the session's rows as they are now."""
         if self.kind is Database.SQLITE:
             return LedgerRows(str(self._path), self._session)
-        return LedgerRows(f"host={self._word('host')} user={self._word('user')} dbname={self._name}", self._session)
+        return self._server_rows(self._name)
 
     def watermark(self) -> int:
         """The newest journal entry that is in the ledger."""

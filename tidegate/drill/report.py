@@ -105,6 +105,6 @@ def failure_line(seed: SeedResult, keep: str) -> str:
     """Return the one line about a failed seed: why, and how to repeat it."""
     more = f" (and {len(seed.problems) - 1} more)" if len(seed.problems) > 1 else ""
     return (
-        f"seed {seed.seed} failed: {seed.problems[0]}{more}; repeat: tidegate drill kill --seeds 1 --seed-from "
-        f"{seed.seed}; kept in {keep}/seed-{seed.seed}"
+        f"seed {seed.seed} failed: {next(iter(seed.problems))}{more}; "
+        f"repeat: tidegate drill kill --seeds 1 --seed-from {seed.seed}; kept in {keep}/seed-{seed.seed}"
     )

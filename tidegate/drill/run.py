@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def prepare(state_path: Path, template: Path) -> None:
 
 
 @contextmanager
-def ledger_server(folder: Path) -> Iterator[str]:
+def ledger_server(folder: Path) -> Generator[str]:
     """Run an embedded PostgreSQL with a migrated template; yield its connection string, empty where there is none."""
     from core.database import create_engine, migrate
     from core.embedded.postgres import EmbeddedPostgres

@@ -3,9 +3,7 @@
 import contextlib
 import os
 import random
-import shutil
 import signal
-import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +28,7 @@ from tidegate.drill.processes import (
     run_trader_life,
     spawn,
 )
-from tidegate.drill.sources import BrokerPages, JournalFacts, LedgerRows
+from tidegate.drill.sources import BrokerPages, JournalFacts
 from tidegate.drill.tear import tear_tail
 from trading.control.setting import KillSwitchFile, KillSwitchSetting
 
@@ -335,18 +333,15 @@ class SeedSession:
         from trading.summary import SummaryCollector, read_state
 
         journal = self._folder / "session" / "journal"
-        path = self._folder / "rebuilt.sqlite"
-        shutil.copyfile(self._around.template, path)
-        session = f"drill-{self._plan.seed}"
-        engine = create_engine(f"sqlite:///{path}")
+        url, rebuilt = self._database.second()
+        engine = create_engine(url)
         try:
-            rebuild(engine, journal, session)
+            rebuild(engine, journal, f"drill-{self._plan.seed}")
         finally:
             engine.dispose()
         names = tuple(table.name for table in tables.PROJECTED)
         verdict = Verdict()
-        with contextlib.suppress(sqlite3.Error):
-            compare_ledgers(verdict, self._database.rows(), LedgerRows(str(path), session), names)
+        compare_ledgers(verdict, self._database.rows(), rebuilt, names)
         self._problems += verdict.problems
         state, _ = read_state(journal, SummaryCollector("USD"))
         self._problems += [f"an order made an impossible move: {words}" for words in state.violations]

@@ -96,9 +96,9 @@ class LedgerRows:
             import psycopg
             from psycopg.rows import dict_row
 
-            with psycopg.connect(self._url, row_factory=dict_row) as connection:
+            with psycopg.connect(self._url) as connection, connection.cursor(row_factory=dict_row) as cursor:
                 text = f"SELECT * FROM {table} WHERE session_id = %s"
-                return list(connection.execute(text.encode(), (self._session,)))
+                return list(cursor.execute(text.encode(), (self._session,)))
         file = sqlite3.connect(f"file:{self._url}?mode=ro", uri=True, timeout=10)
         file.row_factory = sqlite3.Row
         try:

@@ -32,16 +32,16 @@ _STALE_SECONDS = 120.0  # twenty quotes a minute over three instruments leave on
 _LIVE_STALE = 1.0
 _LIVE_FUTURE = 0.5
 _LIVE_AGE = 3.0
-_LIVE_INTERVALS = {
-    "in_flight_seconds": 0.2,
-    "in_flight_age_seconds": 0.3,
-    "open_orders_seconds": 0.5,
-    "positions_seconds": 1.0,
-    "confirm_seconds": 0.2,
+_SIZING = {
+    "": SizingParameters(steps_per_year=_STEPS_PER_YEAR, kelly_fraction=1.0, stop_loss_volatilities=0.0),
+    "bracket": SizingParameters(
+        steps_per_year=_STEPS_PER_YEAR,
+        kelly_fraction=1.0,
+        stop_loss_volatilities=2.0,
+        take_profit_volatilities=1.5,
+        trailing_stop_volatilities=3.0,
+    ),
 }
-_NONE = {"stop_loss_volatilities": 0.0}
-_NEAR = {"stop_loss_volatilities": 2.0, "take_profit_volatilities": 1.5, "trailing_stop_volatilities": 3.0}
-_ATTACHED: dict[str, dict[str, float]] = {"market": _NONE, "bracket": _NEAR, "twap": _NONE, "passive": _NONE}
 _PLAN = ExecutionParameters(
     algorithm=Algorithm.TWAP, duration_seconds=48.0, slices=3, time_in_force=TimeInForce.IOC, price_bound_pips=20.0
 )
@@ -65,7 +65,7 @@ def session_config(order: TraderOrder) -> TraderConfig:
         state_path=Path(order.state_path),
         lookback=2,
         strategy="drill",
-        sizing=SizingParameters(steps_per_year=_STEPS_PER_YEAR, kelly_fraction=1.0, **_ATTACHED[order.style]),
+        sizing=_SIZING["bracket" if order.style == "bracket" else ""],
         execution=_EXECUTION.get(order.style, ExecutionParameters()),
         risk=RiskParameters(stale_price_seconds=_STALE_SECONDS if not order.speed else _LIVE_STALE * order.speed),
         bar_seconds=BAR_SECONDS,
@@ -83,11 +83,17 @@ def _live_parameters(speed: float) -> dict[str, Any]:
     """Return what is measured against the market clock where that clock runs ``speed`` times as fast as the machine."""
     if not speed:
         return {}
-    intervals = {name: seconds * speed for name, seconds in _LIVE_INTERVALS.items()}
+    intervals = ReconciliationParameters(
+        in_flight_seconds=0.2 * speed,
+        in_flight_age_seconds=0.3 * speed,
+        open_orders_seconds=0.5 * speed,
+        positions_seconds=1.0 * speed,
+        confirm_seconds=0.2 * speed,
+    )
     return {
         "maximum_decision_age_seconds": _LIVE_AGE * speed,
         "feed": GuardParameters(future_seconds=_LIVE_FUTURE * speed),
-        "reconciliation": ReconciliationParameters(**intervals),
+        "reconciliation": intervals,
     }
 
 

@@ -31,10 +31,12 @@ class WorkerOrder(msgspec.Struct, frozen=True):
 
 def warm_up(state_path: Path) -> None:
     """Import what broker and trader need and load the compiled kernel, without starting a thread."""
+    from importlib import import_module
+
     import numpy as np
 
-    import tidegate.drill.trader  # noqa: F401
-    import trading.practice.server  # noqa: F401
+    for name in ("tidegate.drill.trader", "trading.practice.server", "trading.ledger.rebuilding"):
+        import_module(name)
     from core.domain import INPUT_COLUMNS
     from features.live import LiveFeatures
     from features.sets import feature_set
