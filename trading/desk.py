@@ -141,6 +141,9 @@ class Desk(Settlement):
         reach("order.replied")
         await self._apply_reply(key, events)
         reach("order.applied")
+        if self.state.book.orders[key].unsettled:
+            # Its id was taken, the events before it are away, or an order for an instant left a rest.
+            await self.resolve_uncertain()
 
     # -- changing and closing ------------------------------------------------------------------------------------
 
@@ -293,7 +296,8 @@ class Desk(Settlement):
         refused = next((event for event in events if isinstance(event, OrderRejected)), None)
         if refused is None and order.state is not OrderState.PENDING_CANCEL:
             return
-        if refused is not None and self._is_at_large(order.replacement):
+        taken = refused is not None and refused.reject_reason is RejectReason.BROKER_DUPLICATE_ID
+        if refused is not None and not taken and self._is_at_large(order.replacement):
             # The old order was refused the change, so the new one was not made.
             self._not_sent(order.replacement, refused.broker_reason)
         if order.state is OrderState.PENDING_CANCEL:

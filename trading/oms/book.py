@@ -95,9 +95,7 @@ class OrderBook:
             if replacement.state in (OrderState.PENDING_NEW, OrderState.UNKNOWN):
                 self.not_sent(replacement.key, words)
             order.replacement = ""
-        self._stand(order)
-        order.words = words or order.words
-        return order
+        return self._own(key, _standing(order), words)
 
     def settle(self, key: str, state: OrderState, words: str) -> Order:
         """Set the state that a reconciliation found.
@@ -178,16 +176,18 @@ class OrderBook:
             return None
         order.never_sent = False
         changing = order.state is OrderState.PENDING_CANCEL
-        if changing and event.reject_reason is not RejectReason.BROKER_UNKNOWN_ORDER:
-            self._stand(order)
+        gone = event.reject_reason is RejectReason.BROKER_UNKNOWN_ORDER
+        if changing and not gone:
+            self._follow(order, _standing(order))
         elif event.reject_reason is RejectReason.BROKER_DUPLICATE_ID and not order.state.terminal:
             if order.state is OrderState.PENDING_NEW:
                 self._follow(order, OrderEvent.REPLY_LOST)
         elif not changing and not order.state.terminal:
             self._follow(order, OrderEvent.REJECTED)
             order.reject_reason = event.reject_reason
-            if order.replaces and order.state is OrderState.REJECTED:
-                self._stand(self.orders[order.replaces])
+            if order.replaces and not gone:
+                old = self.orders[order.replaces]
+                self._follow(old, _standing(old))
         order.words = event.broker_reason
         return order
 
@@ -245,10 +245,6 @@ class OrderBook:
         order.words = words or order.words
         return order
 
-    def _stand(self, order: Order) -> None:
-        event = OrderEvent.STANDS_PARTLY if order.filled_units else OrderEvent.STANDS
-        self._set(order, follow(order.key, order.state, event))
-
     def _follow(self, order: Order, event: OrderEvent) -> None:
         try:
             self._set(order, follow(order.key, order.state, event))
@@ -289,6 +285,11 @@ class OrderBook:
                 created_ns=fill.time_ns,
             )
         )
+
+
+def _standing(order: Order) -> OrderEvent:
+    """A change came to nothing: the order is what it was before."""
+    return OrderEvent.STANDS_PARTLY if order.filled_units else OrderEvent.STANDS
 
 
 def _attached_id(parent: str, order_type: OrderType) -> str:

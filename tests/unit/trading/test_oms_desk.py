@@ -212,7 +212,6 @@ def test_the_rest_of_an_order_that_lives_for_an_instant_is_settled_by_asking(tmp
     room = Room(tmp_path / "journal", AccountConfiguration(liquidity=D(600)))
     room.send(market("a", 1000, time_in_force=TimeInForce.IOC))
     assert room.desk.held() == {"EUR_USD": D(600)}
-    room.run(room.desk.resolve_uncertain())
     assert state(room, "a").terminal and room.desk.state.book.in_flight() == frozenset()
     assert room.desk.state.violations == []
     room.close()

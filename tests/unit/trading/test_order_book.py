@@ -196,6 +196,17 @@ def test_a_refused_replacement_leaves_the_old_order() -> None:
     assert (old.state, new.state) == (OrderState.ACCEPTED, OrderState.REJECTED)
 
 
+def test_a_replacement_refused_because_the_old_order_is_gone_does_not_resurrect_it() -> None:
+    book = OrderBook()
+    old = book.submit(request(), 1)
+    book.accepted(accepted("a", 1, OrderType.LIMIT))
+    new = book.request_amend("a", request("b"), 2)
+    book.rejected(OrderRejected(0, "b", 2, RejectReason.BROKER_UNKNOWN_ORDER, "ORDER_DOESNT_EXIST"))
+    assert (old.state, new.state) == (OrderState.PENDING_CANCEL, OrderState.REJECTED)
+    book.filled(filled("a", 3, 100))
+    assert old.state is OrderState.FILLED
+
+
 def test_a_replaced_stop_stays_with_its_trade_and_is_not_in_flight() -> None:
     book = OrderBook()
     book.submit(request(), 1)
