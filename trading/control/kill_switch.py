@@ -191,7 +191,8 @@ class KillSwitch:
         if not setting.same_as(known) or (known is not None and known.flatten != flatten):
             self._desk.commit(records.KillSwitchSet(setting.on, flatten, setting.time_ns, setting.reason, setting.by))
             reach("kill_switch.written")
-            self._cancelled = self._flattened = 0
+            if known is None or not known.on:
+                self._cancelled = self._flattened = 0
             _log.error("kill switch", on=setting.on, flatten=flatten, reason=setting.reason, by=setting.by)
         self._asked = False
         self._pause, self._next_try_ns = FIRST_PAUSE_SECONDS, 0
