@@ -1,13 +1,18 @@
-"""What every broker adapter must do. A subclass says which ``Venue`` it runs at; the tests are inherited."""
+"""What every broker adapter must do: the one contract class. A subclass says which ``Venue`` it runs at.
+
+Its parts: ``broker_order_types`` (every order type), ``broker_accounts`` (netting, hedging, FIFO),
+``broker_interruptions`` (every operation while something breaks), and here the rest.
+"""
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import ClassVar, TypeVar
 
 import pytest
-import pytest_asyncio
+from broker_accounts import AccountContract
+from broker_interruptions import InterruptionContract, NetworkInterruptionContract
+from broker_order_types import OrderTypeContract
+from broker_venue import WAIT_SECONDS, RemoteVenue, Venue, client_id, fills, limit, market, resting, take, until_fill
 
 from core.domain import (
     BrokerEvent,
@@ -22,90 +27,14 @@ from core.domain import (
     RejectReason,
     TimeInForce,
 )
-from core.errors import ConfigurationError, OutcomeUnknownError, UnavailableError
+from core.errors import ConfigurationError, UnavailableError
 from trading.brokers.interface import Broker, attached_order_id
 
-Item = TypeVar("Item")
-
-WAIT_SECONDS = 20.0
 HOUR_NS = 3_600 * 1_000_000_000
 
 
-class Venue(ABC):
-    """A place to trade with one account of 100,000 USD, flat, under the test's control.
-
-    The standing quotes at the start are EUR_USD 1.10000/1.10010 and USD_JPY 150.000/150.010.
-    """
-
-    broker: Broker
-
-    @abstractmethod
-    async def quote(self, instrument: str, bid: str, ask: str) -> None:
-        """Move the market: the tick is matched, then published."""
-
-    @abstractmethod
-    async def halt(self, instrument: str) -> None:
-        """Stop trading in an instrument."""
-
-
-class RemoteVenue(Venue):
-    """A venue behind a network that can fail."""
-
-    @abstractmethod
-    async def lose_next_reply(self) -> None:
-        """The next order is executed and its reply lost."""
-
-    @abstractmethod
-    async def cut_streams(self) -> None:
-        """Break all stream connections."""
-
-    @abstractmethod
-    def with_credentials(self, token: str | None = None, account_id: str | None = None) -> Broker:
-        """Another adapter for the same venue with other credentials."""
-
-
-def market(client_order_id: str, units: int | str, **fields: object) -> OrderRequest:
-    return OrderRequest(client_order_id, "EUR_USD", Decimal(units), **fields)  # type: ignore[arg-type]
-
-
-def limit(client_order_id: str, units: int, price: str) -> OrderRequest:
-    return OrderRequest(
-        client_order_id, "EUR_USD", Decimal(units), OrderType.LIMIT, TimeInForce.GTC, price=Decimal(price)
-    )
-
-
-def client_id(event: BrokerEvent) -> str:
-    return event.fill.client_order_id if isinstance(event, OrderFilled) else getattr(event, "client_order_id", "")
-
-
-def fills(events: list[BrokerEvent]) -> list[OrderFilled]:
-    return [event for event in events if isinstance(event, OrderFilled)]
-
-
-async def take(stream: AsyncIterator[Item], count: int) -> list[Item]:
-    return [await asyncio.wait_for(anext(stream), WAIT_SECONDS) for _ in range(count)]
-
-
-async def until_fill(stream: AsyncIterator[BrokerEvent], client_order_id: str) -> OrderFilled:
-    while True:
-        (event,) = await take(stream, 1)
-        if isinstance(event, OrderFilled) and event.fill.client_order_id == client_order_id:
-            return event
-
-
-class BrokerContract:
-    """Inherit, and override the fixture ``venue``."""
-
-    broker_name: ClassVar[str]
-
-    @pytest_asyncio.fixture
-    async def venue(self) -> AsyncIterator[Venue]:
-        raise NotImplementedError
-        yield
-
-    @pytest.fixture
-    def broker(self, venue: Venue) -> Broker:
-        return venue.broker
+class BrokerContract(OrderTypeContract, AccountContract, InterruptionContract):
+    """Inherit, and say where: ``make_venue``, ``broker_name``, ``capabilities``."""
 
     async def units(self, broker: Broker, instrument: str = "EUR_USD") -> Decimal:
         position = (await broker.positions()).get(instrument)
@@ -296,6 +225,14 @@ class BrokerContract:
             (market("r", 100, price_bound=Decimal("1.10005")), RejectReason.BROKER_BOUNDS_VIOLATION),
             (market("r", 100, stop_loss_price=Decimal("1.2")), RejectReason.BROKER_INVALID_PRICE),
             (OrderRequest("r", "XXX_YYY", Decimal(100)), RejectReason.UNKNOWN_INSTRUMENT),
+            (market("r", 100, price_bound=Decimal("1.1000500")), RejectReason.BROKER_BOUNDS_VIOLATION),
+            (market("r", 100, price_bound=Decimal("1.1000501")), RejectReason.BROKER_BOUNDS_VIOLATION),
+            (market("r", 100, take_profit_price=Decimal("1.0")), RejectReason.BROKER_INVALID_PRICE),
+            (market("r", 100, take_profit_price=Decimal("-1")), RejectReason.BROKER_INVALID_PRICE),
+            (market("r", 100, trailing_stop_distance=Decimal("0.00001")), RejectReason.BROKER_INVALID_PRICE),
+            (market("r", -100, reduce_only=True), RejectReason.BROKER_OTHER),
+            (resting("r", 100, "1.05", time_in_force=TimeInForce.GTD, good_till_ns=1), RejectReason.BROKER_OTHER),
+            (resting("r", 100, "1.05", time_in_force=TimeInForce.GTD), RejectReason.BROKER_OTHER),
         ],
     )
     async def test_what_cannot_be_done_is_refused_with_its_reason(
@@ -415,19 +352,8 @@ class BrokerContract:
         await asyncio.wait_for(drain(events), WAIT_SECONDS)
 
 
-class RemoteBrokerContract(BrokerContract):
+class RemoteBrokerContract(BrokerContract, NetworkInterruptionContract):
     """What is more to be done where a network lies in between."""
-
-    async def test_lost_reply_is_unknown_then_resolved_once(self, venue: RemoteVenue, broker: Broker) -> None:
-        start = (await broker.account()).last_transaction_id
-        await venue.lose_next_reply()
-        with pytest.raises(OutcomeUnknownError):
-            await broker.submit(market("lost-1", 1000))
-        events = await broker.resolve("lost-1")
-        assert [type(event) for event in events] == [OrderAccepted, OrderFilled]
-        assert await self.units(broker) == 1000
-        history = await broker.transactions_since(start)
-        assert len(fills(history)) == 1 and events == [event for event in history if client_id(event) == "lost-1"]
 
     async def test_cut_streams_lose_and_double_nothing(self, venue: RemoteVenue, broker: Broker) -> None:
         start = (await broker.account()).last_transaction_id

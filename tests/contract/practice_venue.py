@@ -1,13 +1,16 @@
 """A practice broker in a thread of its own, with a feed the test writes tick by tick; everything goes over HTTP."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
 from aiohttp import web
-from broker_contract import RemoteVenue
+from broker_venue import RemoteVenue, Request
 
 from core.clock import LiveClock, from_rfc3339, to_rfc3339
 from core.domain import Quote, default_instrument
@@ -35,6 +38,7 @@ class WrittenFeed:
 
     def __init__(self) -> None:
         self.ticks: list[Quote] = []
+        self.time_ns = START_NS
 
     def opening(self) -> list[Quote]:
         return [
@@ -47,9 +51,9 @@ class WrittenFeed:
         yield Step(0, START_NS + 10**18, cast(tuple[Quote, ...], self.ticks))
 
     def append(self, instrument: str, bid: str, ask: str) -> int:
-        time_ns = START_NS + (len(self.ticks) + 1) * STEP_NS
-        self.ticks.append(Quote(instrument, time_ns, time_ns, float(bid), float(ask), simulated=True))
-        return time_ns
+        self.time_ns += STEP_NS
+        self.ticks.append(Quote(instrument, self.time_ns, self.time_ns, float(bid), float(ask), simulated=True))
+        return self.time_ns
 
 
 class SteppedFeed(WrittenFeed):
@@ -77,10 +81,17 @@ class SteppedFeed(WrittenFeed):
 
 
 class PracticeServer:
-    """The server; ``close`` ends its thread."""
+    """The server; ``close`` ends its thread.
 
-    def __init__(self, feed: WrittenFeed | None = None, **changes: Any) -> None:
+    Args:
+        feed: the market.
+        folder: where its state survives a ``restart``; None: nowhere.
+        changes: fields of its configuration.
+    """
+
+    def __init__(self, feed: WrittenFeed | None = None, folder: Path | None = None, **changes: Any) -> None:
         self.feed = feed or WrittenFeed()
+        self._folder = folder
         self._config = PracticeConfig(
             token=TOKEN,
             account_id=ACCOUNT,
@@ -88,40 +99,77 @@ class PracticeServer:
             instruments=INSTRUMENTS,
             **({"heartbeat_seconds": 0.5} | changes),
         )
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
         self.port = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        if not self._started.wait(20):
-            raise RuntimeError("the practice broker did not start")
+        self._start()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def restart(self) -> None:
+        """End it without a farewell, and start it with what it has on disk, at the same address."""
+        self.close()
+        self._start()
+
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with contextlib.suppress(RuntimeError):  # closed before
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
+
+    def _start(self) -> None:
+        self._started: Future[None] = Future()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._started.result(20)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
+        finally:
+            self._loop.close()
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        store = Store(None)
+        store = Store(self._folder)
         venue = PracticeVenue(self._config, {name: default_instrument(name) for name in INSTRUMENTS}, self.feed, store)
-        runner = web.AppRunner(Application(venue).build(), access_log=None, shutdown_timeout=1.0)
+        application = Application(venue).build()
+        connections: set[asyncio.BaseTransport] = set()
+
+        @web.middleware
+        async def note(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            if request.transport is not None:
+                connections.add(request.transport)
+            return await handler(request)
+
+        application.middlewares.append(note)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
         self.port = runner.addresses[0][1]
-        self._started.set()
+        self._started.set_result(None)
         await self._stop.wait()
+        await site.stop()
+        for transport in connections:
+            cast(asyncio.Transport, transport).abort()  # as the death of the process would do
         venue.streams.close()
         await runner.cleanup()
+        store.close()
+
+
+_ROUTES: dict[Request, dict[str, str]] = {
+    "submit": {"method": "POST", "path": "/orders"},
+    "cancel": {"method": "PUT", "path": "/cancel"},
+    "amend": {"method": "PUT", "path": "/orders/"},
+}
 
 
 class PracticeContractVenue(RemoteVenue):
@@ -130,6 +178,10 @@ class PracticeContractVenue(RemoteVenue):
     def __init__(self, server: PracticeServer) -> None:
         self._server = server
         self.broker: Broker = self.with_credentials()
+
+    @property
+    def time_ns(self) -> int:
+        return self._server.feed.time_ns
 
     def with_credentials(self, token: str | None = None, account_id: str | None = None) -> Broker:
         settings = OandaSettings(
@@ -147,11 +199,32 @@ class PracticeContractVenue(RemoteVenue):
     async def halt(self, instrument: str) -> None:
         await self.admin("halt", {"halted": True, "instruments": [instrument]})
 
-    async def lose_next_reply(self) -> None:
-        await self.admin("faults", {"kind": "lose_reply", "method": "POST", "path": "/orders"})
+    async def bound_liquidity(self, units: int | None) -> None:
+        await self.admin("liquidity", {"units": None if units is None else str(units)})
+
+    async def pass_time(self, seconds: int) -> None:
+        self._server.feed.time_ns += seconds * STEP_NS
+        await self.admin("clock/advance", {"to": to_rfc3339(self.time_ns)})
+
+    async def restart_adapter(self) -> None:
+        old, self.broker = self.broker, self.with_credentials()
+        await asyncio.gather(old.close(), self.broker.connect())
+
+    async def restart_broker(self) -> None:
+        await asyncio.to_thread(self._server.restart)
+
+    async def lose_next_reply(self, request: Request) -> None:
+        await self.admin("faults", {"kind": "lose_reply"} | _ROUTES[request])
+
+    async def lose_next_request(self, request: Request) -> None:
+        await self.admin("faults", {"kind": "lose_request"} | _ROUTES[request])
 
     async def cut_streams(self) -> None:
         await self.admin("faults", {"kind": "drop_stream"})
+
+    async def close(self) -> None:
+        await self.broker.close()
+        await asyncio.to_thread(self._server.close)
 
     async def admin(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         async with aiohttp.ClientSession() as session:

@@ -1,33 +1,25 @@
 """The contract, by the OANDA adapter over real HTTP on a practice broker."""
 
-from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
-import pytest_asyncio
-from broker_contract import RemoteBrokerContract, fills, market, take
+from broker_contract import RemoteBrokerContract
+from broker_venue import fills, market, take
 from practice_venue import START_NS, PracticeContractVenue, PracticeServer, SteppedFeed
 
 from core.domain import Heartbeat, Quote
-from core.errors import OutcomeUnknownError, RateLimitedError
+from core.errors import RateLimitedError
 from trading.feeds.lockstep import LockstepClock, LockstepFeed
 
 
 class TestOandaContract(RemoteBrokerContract):
     broker_name: ClassVar[str] = "oanda"
 
-    @pytest.fixture
-    def server(self) -> Iterator[PracticeServer]:
-        server = PracticeServer()
-        yield server
-        server.close()
-
-    @pytest_asyncio.fixture
-    async def venue(self, server: PracticeServer) -> AsyncIterator[PracticeContractVenue]:
-        venue = PracticeContractVenue(server)
+    async def make_venue(self, folder: Path, **rules: bool) -> PracticeContractVenue:
+        venue = PracticeContractVenue(PracticeServer(folder=folder, **rules))
         await venue.broker.connect()
-        yield venue
-        await venue.broker.close()
+        return venue
 
     async def test_doubled_events_arrive_once(self, venue: PracticeContractVenue) -> None:
         start = (await venue.broker.account()).last_transaction_id
@@ -39,13 +31,6 @@ class TestOandaContract(RemoteBrokerContract):
         await venue.broker.submit(market("once-3", 100))
         seen = [event.transaction_id for event in await take(events, 4)]
         assert seen == list(range(start + 3, start + 7))
-
-    async def test_lost_request_leaves_no_trace(self, venue: PracticeContractVenue) -> None:
-        await venue.admin("faults", {"kind": "lose_request", "method": "POST", "path": "/orders"})
-        with pytest.raises(OutcomeUnknownError):
-            await venue.broker.submit(market("never-1", 100))
-        assert await venue.broker.resolve("never-1") == []
-        assert await venue.broker.positions() == {}
 
     async def test_silent_order_events_are_noticed_by_asking(self, venue: PracticeContractVenue) -> None:
         """A stalled event stream does not hide what happened: the reply and the history have it."""

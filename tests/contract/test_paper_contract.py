@@ -1,16 +1,15 @@
 """The contract, by the paper broker in process, and what is its own: the book that survives a restart."""
 
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-import pytest_asyncio
-from broker_contract import BrokerContract, Venue, fills, limit, market
+from broker_contract import BrokerContract
+from broker_venue import Capabilities, Venue, fills, limit, market
 
 from core.clock import SimulatedClock, from_rfc3339
-from core.domain import Quote, default_instrument
+from core.domain import Heartbeat, Quote, default_instrument
 from core.errors import BadInputError, ConfigurationError, IntegrityError, UnavailableError
 from trading.brokers.paper import PaperBroker
 from trading.matching.book import AccountConfiguration
@@ -21,10 +20,11 @@ INSTRUMENTS = {name: default_instrument(name) for name in ("EUR_USD", "USD_JPY")
 
 
 class PaperVenue(Venue):
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path, **rules: bool) -> None:
         self.folder = folder
         self.clock = SimulatedClock(START_NS)
-        self.paper = PaperBroker(INSTRUMENTS, self.clock, folder=folder)
+        self._configuration = AccountConfiguration(**rules)
+        self.paper = PaperBroker(INSTRUMENTS, self.clock, self._configuration, folder)
         self.broker = self.paper
         if self.paper.exchange.last_transaction_id == 2:
             self.tick("EUR_USD", 1.1, 1.1001)
@@ -38,19 +38,40 @@ class PaperVenue(Venue):
     async def quote(self, instrument: str, bid: str, ask: str) -> None:
         self.tick(instrument, float(bid), float(ask))
 
+    @property
+    def time_ns(self) -> int:
+        return self.clock.time_ns()
+
     async def halt(self, instrument: str) -> None:
         self.paper.halt(instrument)
+
+    async def bound_liquidity(self, units: int | None) -> None:
+        self.paper.bound_liquidity(None if units is None else Decimal(units))
+
+    async def pass_time(self, seconds: int) -> None:
+        now = self.clock.time_ns() + seconds * SECOND
+        self.clock.advance_to(now)
+        self.paper.on_heartbeat(Heartbeat(now, now))
+
+    async def restart_adapter(self) -> None:
+        # No close: the process is killed, and its files are as the last command left them.
+        self.paper = PaperBroker(INSTRUMENTS, self.clock, self._configuration, self.folder)
+        self.broker = self.paper
+        await self.paper.connect()
+
+    async def close(self) -> None:
+        await self.paper.close()
 
 
 class TestPaperContract(BrokerContract):
     broker_name: ClassVar[str] = "paper"
 
-    @pytest_asyncio.fixture
-    async def venue(self, tmp_path: Path) -> AsyncIterator[PaperVenue]:
-        venue = PaperVenue(tmp_path / "paper")
+    capabilities: ClassVar[Capabilities] = Capabilities(network=False, broker_restart=False)
+
+    async def make_venue(self, folder: Path, **rules: bool) -> PaperVenue:
+        venue = PaperVenue(folder, **rules)
         await venue.broker.connect()
-        yield venue
-        await venue.broker.close()
+        return venue
 
     async def test_the_book_survives_a_restart(self, venue: PaperVenue) -> None:
         await venue.broker.submit(market("kept-1", 1000, stop_loss_price=Decimal("1.09")))

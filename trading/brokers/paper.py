@@ -44,6 +44,7 @@ from trading.matching.commands import (
     Halt,
     OrderSpecification,
     Replace,
+    SetLiquidity,
     Submit,
     Ticks,
 )
@@ -152,6 +153,10 @@ class PaperBroker:
     def halt(self, instrument: str, halted: bool = True) -> None:
         """Stop or resume trading in an instrument."""
         self._apply(Halt(time_ns=self._clock.time_ns(), instrument=instrument, halted=halted))
+
+    def bound_liquidity(self, units: Decimal | None) -> None:
+        """Bound what each side of the coming quotes is good for; None: as the account was configured."""
+        self._apply(SetLiquidity(time_ns=self._clock.time_ns(), units=units))
 
     # -- Broker --------------------------------------------------------------------------------------------------
 

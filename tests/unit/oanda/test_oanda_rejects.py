@@ -39,6 +39,7 @@ def test_every_reason_of_the_specification_is_mapped(shared_data: Path) -> None:
         ("ORDER_DOESNT_EXIST", RejectReason.BROKER_UNKNOWN_ORDER),
         ("NO_SUCH_ORDER", RejectReason.BROKER_UNKNOWN_ORDER),
         ("ACCOUNT_LOCKED", RejectReason.BROKER_FORBIDDEN),
+        ("STOP_LOSS_ORDER_WOULD_VIOLATE_FIFO_VIOLATION_SAFEGUARD", RejectReason.BROKER_FORBIDDEN),
         ("A_REASON_OF_NEXT_YEAR", RejectReason.BROKER_OTHER),
     ],
 )
@@ -56,6 +57,7 @@ def test_rejects(word: str, reason: RejectReason) -> None:
         ("MARKET_HALTED", RejectReason.BROKER_MARKET_HALTED),
         ("BOUNDS_VIOLATION", RejectReason.BROKER_BOUNDS_VIOLATION),
         ("INSUFFICIENT_MARGIN", RejectReason.BROKER_INSUFFICIENT_MARGIN),
+        ("FIFO_VIOLATION_SAFEGUARD_VIOLATION", RejectReason.BROKER_FORBIDDEN),
         ("A_REASON_OF_NEXT_YEAR", RejectReason.BROKER_OTHER),
     ],
 )

@@ -115,12 +115,19 @@ _ERROR_CODES = {"NO_SUCH_ORDER": RejectReason.BROKER_UNKNOWN_ORDER, "NO_SUCH_TRA
 
 def reject_reason(broker_reason: str) -> RejectReason:
     """Return our reason for the broker's; one it has added since the specification is ``BROKER_OTHER``."""
-    return REJECT_REASONS.get(broker_reason) or _ERROR_CODES.get(broker_reason, RejectReason.BROKER_OTHER)
+    return REJECT_REASONS.get(broker_reason) or _ERROR_CODES.get(broker_reason) or _newer(broker_reason)
 
 
 def cancel_reason(broker_reason: str) -> RejectReason | None:
     """Return our reason where the broker cancelled because it could not trade, ``None`` for an ordinary end."""
-    return CANCEL_REASONS.get(broker_reason, RejectReason.BROKER_OTHER)
+    if broker_reason in CANCEL_REASONS:
+        return CANCEL_REASONS[broker_reason]
+    return _newer(broker_reason)
+
+
+def _newer(word: str) -> RejectReason:
+    """Return the reason for a word that came after the specification: the rules of United States accounts did."""
+    return RejectReason.BROKER_FORBIDDEN if "FIFO_VIOLATION" in word else RejectReason.BROKER_OTHER
 
 
 def reason_of_message(message: str) -> RejectReason:
