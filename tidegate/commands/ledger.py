@@ -1,5 +1,6 @@
 """``tidegate ledger show | rebuild``: look at the SQL projection of the journals, and make it anew from them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,7 +142,7 @@ def _progress(name: str) -> Any:
 def _text(found: list[Any]) -> str:
     if not found:
         return "no session yet"
-    rows: list[dict[str, Any]] = []
+    rows: list[Mapping[str, Any]] = []
     lines: list[str] = []
     for one in found:
         for name, count in one.rows.items():

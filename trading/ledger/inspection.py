@@ -75,7 +75,7 @@ def inspect(engine: sa.Engine, session_id: str, directory: Path | None, verify: 
         ).scalar_one_or_none()
         watermark = int(found or 0)
         present = {
-            table.name: {
+            str(table.name): {
                 tuple(row[column.name] for column in table.primary_key): dict(row)
                 for row in connection.execute(sa.select(table).where(table.c.session_id == session_id)).mappings()
             }

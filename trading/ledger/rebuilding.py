@@ -8,8 +8,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from core.errors import BadInputError, IntegrityError, RefusedError
-from core.journal import read_entries
+from core.errors import BadInputError, RefusedError
+from core.journal import Follower, read_entries
 from trading.ledger import tables
 from trading.ledger.projector import Projector
 from trading.ledger.rows import Projection
@@ -50,13 +50,11 @@ def check_journal(directory: Path, session_id: str) -> int:
     projection = Projection(session_id)
     last = 0
     for entry in read_entries(directory):
-        if entry.sequence != last + 1:
-            raise IntegrityError(
-                f"journal {directory} begins with entry {entry.sequence}: without the entries before it the ledger "
-                "cannot be made anew; restore them from a backup"
-            )
-        projection.fold(entry, None)
         last = entry.sequence
+    follower = Follower(directory)  # reads as the projection will: from entry 1 on
+    while follower.next_sequence <= last:
+        for entry in follower.read(last, _BATCH):
+            projection.fold(entry, None)
     return last
 
 

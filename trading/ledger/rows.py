@@ -21,7 +21,7 @@ class Batch:
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        self.rows: dict[str, dict[Key, Row]] = {table.name: {} for table in tables.PROJECTED}
+        self.rows: dict[str, dict[Key, Row]] = {str(table.name): {} for table in tables.PROJECTED}
 
     def put(self, table: sa.Table, **values: Any) -> None:
         """Add a row or replace the one of the same key."""
