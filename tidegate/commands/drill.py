@@ -57,6 +57,43 @@ def kill(
         raise typer.Exit(ExitCode.REFUSED)
 
 
+@drill.command()
+def day(
+    hours: Annotated[float, typer.Option(help="Hours of market.", min=0.1)] = 24.0,
+    speed: Annotated[float, typer.Option(help="Seconds of market in one of the machine's.", min=1.0)] = 360.0,
+    style: Annotated[str, typer.Option(help="How orders are worked: market, bracket, twap or passive.")] = "passive",
+    seed: Annotated[int, typer.Option(help="Of market, faults and kills.", min=0)] = 1,
+    kills_per_hour: Annotated[float, typer.Option(help="Kills of the trader in an hour of market.", min=0.0)] = 2.0,
+    keep_failures: Annotated[Path, typer.Option(help="Folder that gets what a failing day left behind.")] = Path(
+        "drill-failures"
+    ),
+    json: Json = False,
+) -> None:
+    """Trade a day on an accelerated clock with every fault on, kill trader and broker at random, and compare.
+
+    Real price and transaction streams on loopback, simulated market. Exit code 3 when something was lost or doubled.
+
+    Example: tidegate drill day --hours 24 --speed 360
+    """
+    load_settings(None, "drill")
+    from core.errors import ExitCode, UsageError
+    from tidegate.drill.day import DayOrder
+    from tidegate.drill.plan import Style
+    from tidegate.drill.report import day_figures, day_table
+    from tidegate.drill.run import run_day_drill
+
+    if style not in tuple(Style):
+        raise UsageError(f"no style {style!r}: there are {', '.join(Style)}")
+    if not kills_per_hour > 0:
+        raise UsageError("--kills-per-hour must be above 0: a day without kills drills nothing")
+    say(f"{hours:g} hours of market at {speed:g} times its pace: about {hours * 3600 / speed / 60:.1f} minutes")
+    order = DayOrder(seed=seed, hours=hours, speed=speed, style=style, kills_per_hour=kills_per_hour)
+    found = day_figures(run_day_drill(order, keep_failures))
+    finish(found, json, day_table(found))
+    if not found["passed"]:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(drill, name="drill")

@@ -4,6 +4,7 @@ from collections import Counter
 from io import StringIO
 from typing import Any
 
+from tidegate.drill.day import DayResult
 from tidegate.drill.run import DrillResult
 from tidegate.drill.session import SeedResult
 
@@ -92,6 +93,51 @@ def table(found: dict[str, Any]) -> str:
     for name, count in found["points"].items():
         points.add_row(name, str(count))
     console.print(grid, points, found["predictor"])
+    return text.getvalue()
+
+
+def day_figures(day: DayResult) -> dict[str, Any]:
+    """Return everything a day found as one JSON object."""
+    lives = day.result.lives
+    warm = [life.recovery for life in lives if life.resumed and life.recovery and not life.cold]
+    return {
+        "passed": not day.result.problems,
+        "problems": list(day.result.problems),
+        "market_hours": day.hours,
+        "seconds": round(day.result.seconds, 1),
+        "style": day.result.style,
+        "database": day.result.database,
+        "orders": day.result.orders,
+        "fills": day.result.fills,
+        "trader_kills": day.kills,
+        "broker_kills": day.broker_kills,
+        "database_outages": day.database_outages,
+        "kill_switch_turned": day.switch_turned,
+        "torn_journals": day.result.tears,
+        "faults": day.faults,
+        "recovery_seconds": spread(warm),
+        "over_budget": sum(value > BUDGET_SECONDS for value in warm),
+        "simulated": True,
+        "predictor": PREDICTOR_WORDS,
+    }
+
+
+def day_table(found: dict[str, Any]) -> str:
+    """Return a day's figures as text for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    text = StringIO()
+    grid = Table(title="Day drill: " + ("passed" if found["passed"] else "FAILED"), title_justify="left")
+    grid.add_column("what")
+    grid.add_column("figure", justify="right")
+    for name in ("market_hours", "seconds", "style", "database", "orders", "fills", "trader_kills", "broker_kills",
+                 "database_outages", "kill_switch_turned", "torn_journals"):  # fmt: skip
+        grid.add_row(name.replace("_", " "), str(found[name]))
+    for kind, count in found["faults"].items():
+        grid.add_row(f"fault {kind}", str(count))
+    grid.add_row("recovery, process already up", _spread_words(found["recovery_seconds"]))
+    Console(width=110, file=text).print(grid, *found["problems"], found["predictor"])
     return text.getvalue()
 
 

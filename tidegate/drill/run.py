@@ -14,6 +14,7 @@ import msgspec
 
 from core.crash_points import CRASH_POINTS
 from core.errors import TidegateError, UnavailableError
+from tidegate.drill.day import DayOrder, DayResult
 from tidegate.drill.plan import STEPS
 from tidegate.drill.session import SeedResult
 from tidegate.drill.worker import WorkerOrder
@@ -69,29 +70,56 @@ def run_kill_drill(
     """
     began = time.monotonic()
     chosen = points or tuple(CRASH_POINTS)
-    with tempfile.TemporaryDirectory(prefix="tidegate-drill-") as folder, ExitStack() as stack:
-        shared = Path(folder)
-        shared.chmod(0o755)  # the database server may run as another user
-        server = stack.enter_context(ledger_server(shared / "postgres")) if postgres else ""
-        order = WorkerOrder(
-            folder=folder,
-            state_path=str(shared / "state.npz"),
-            template=str(shared / "template.sqlite"),
-            postgres=server,
-            points=chosen,
-            steps=steps,
-            keep=str(keep.absolute()),
-        )
-        prepare(Path(order.state_path), Path(order.template))
+    with _prepared(chosen, keep, steps, postgres) as order:
         results = list(_work(order, seeds, workers, progress))
     return DrillResult(
         seeds=tuple(sorted(results, key=lambda result: result.seed)),
         seconds=time.monotonic() - began,
         workers=workers,
-        postgres=bool(server),
+        postgres=bool(order.postgres),
         points=chosen,
         keep=str(keep),
     )
+
+
+def run_day_drill(day: DayOrder, keep: Path) -> DayResult:
+    """Run one day and return what came of it; the folder of one that failed is moved to ``keep``.
+
+    Raises:
+        UnavailableError: the worker did not start or died.
+    """
+    with _prepared((), keep, 0, True) as order, _worker(order) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(msgspec.json.encode(day).decode() + "\n")
+        process.stdin.close()
+        line = process.stdout.readline()
+        if not line:
+            raise UnavailableError("the worker of the drill ended: see above")
+        try:
+            return msgspec.json.decode(line, type=DayResult)
+        except msgspec.ValidationError:
+            raise UnavailableError(
+                f"the drill itself failed: {msgspec.json.decode(line, type=_Crashed).crashed}"
+            ) from None
+
+
+@contextmanager
+def _prepared(points: tuple[str, ...], keep: Path, steps: int, postgres: bool) -> Generator[WorkerOrder]:
+    """Make what all workers share in a folder that goes away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="tidegate-drill-") as folder, ExitStack() as stack:
+        shared = Path(folder)
+        shared.chmod(0o755)  # the database server may run as another user
+        order = WorkerOrder(
+            folder=folder,
+            state_path=str(shared / "state.npz"),
+            template=str(shared / "template.sqlite"),
+            postgres=stack.enter_context(ledger_server(shared / "postgres")) if postgres else "",
+            points=points,
+            steps=steps,
+            keep=str(keep.absolute()),
+        )
+        prepare(Path(order.state_path), Path(order.template))
+        yield order
 
 
 def prepare(state_path: Path, template: Path) -> None:
@@ -156,6 +184,11 @@ def _work(order: WorkerOrder, seeds: range, workers: int, progress: Progress) ->
             thread.join(30)
 
 
+def _worker(order: WorkerOrder) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "tidegate.drill.worker", msgspec.json.encode(order).decode()]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 def _drive(
     order: WorkerOrder,
     todo: "queue.SimpleQueue[int]",
@@ -163,8 +196,7 @@ def _drive(
     stop: threading.Event,
 ) -> None:
     """Keep one worker busy."""
-    command = [sys.executable, "-m", "tidegate.drill.worker", msgspec.json.encode(order).decode()]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with _worker(order) as process:
         assert process.stdin is not None and process.stdout is not None
         while not stop.is_set():
             try:

@@ -89,20 +89,18 @@ class SeedSession:
         self._problems: list[str] = []
         self._verdict = Verdict()
         self._broker_restarts = 0
+        self._switch_is_on = False
         self._tears = 0
         self._database = SeedDatabase(plan, folder, surroundings.template, surroundings.postgres)
 
     def run(self) -> SeedResult:
         """Run the seed to its verdict. What goes wrong is a problem of the result, never an exception."""
         began = time.monotonic()
-        trader_folder = self._folder
-        trader_folder.mkdir(parents=True)
+        self._folder.mkdir(parents=True)
         try:
             self._database.create()
             self._start_broker()
-            for life in self._plan.lives:
-                if self._live(life) == "ended" or self._problems:
-                    break
+            self._lives_of_plan()
             if not self._problems:
                 self._end()
         except (TidegateError, OSError) as error:
@@ -122,6 +120,11 @@ class SeedSession:
             tears=self._tears,
             problems=tuple(self._problems),
         )
+
+    def _lives_of_plan(self) -> None:
+        for life in self._plan.lives:
+            if self._live(life) == "ended" or self._problems:
+                return
 
     # -- the broker ----------------------------------------------------------------------------------------------
 
@@ -159,10 +162,10 @@ class SeedSession:
             time.sleep(_POLL_SECONDS)
         self._port = int(str(read_json(ready)["rest_url"]).rpartition(":")[2])
 
-    def _stop_broker(self, how: signal.Signals = signal.SIGKILL) -> None:
+    def _stop_broker(self) -> None:
         if self._broker_pid:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._broker_pid, how)
+                os.kill(self._broker_pid, signal.SIGKILL)
             os.waitpid(self._broker_pid, 0)
             self._broker_pid = 0
 
@@ -209,7 +212,7 @@ class SeedSession:
                     look_at = 0.0
                 else:
                     look_at = now + _END_SECONDS
-            elif now - started > _LONGEST_LIFE:
+            elif not (kill_at or look_at) and now - started > _LONGEST_LIFE:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
                 self._problems.append(f"life {number} hung for {_LONGEST_LIFE:g} s: see trader.log")
@@ -270,6 +273,7 @@ class SeedSession:
         """Set the kill switch's file as the command line does."""
         setting = KillSwitchSetting(bool(what), what == "flatten", reason, "drill", time.time_ns())
         KillSwitchFile(self._folder / "kill-switch.json").set(setting)
+        self._switch_is_on = bool(what)
 
     def _note(self, life: LifePlan, number: int, outcome: str, cold: bool) -> None:
         measured = self._measured(number)
@@ -305,8 +309,7 @@ class SeedSession:
         self._pages.request("DELETE", "/admin/faults")
         outcome = "unavailable"
         for _ in range(_MOST_LIVES):
-            switched = any(life.switch_on for life in self._plan.lives)
-            outcome = self._live(LifePlan(switch_off=switched), cold=self._plan.cold_end)
+            outcome = self._live(LifePlan(switch_off=self._switch_is_on), cold=self._plan.cold_end)
             if outcome != "unavailable":
                 break
         if outcome != "ended":

@@ -1,6 +1,6 @@
 """A warm worker: everything is imported once, no thread runs, and every seed's processes are forked from it.
 
-Reads seeds from stdin, one a line; writes one JSON result a line. Started by ``tidegate drill``.
+Reads from stdin, one a line, a seed or the JSON of a day; writes one JSON result a line. Started by ``tidegate drill``.
 """
 
 import gc
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from tidegate.drill.day import DayOrder, DayResult, DaySession
 from tidegate.drill.plan import make_plan
 from tidegate.drill.session import SeedResult, SeedSession, Surroundings
 
@@ -51,11 +52,33 @@ def warm_up(state_path: Path) -> None:
 
 def run_seed(order: WorkerOrder, seed: int) -> SeedResult:
     """Run one seed in a folder of its own, which stays only where it failed."""
-    folder = Path(order.folder) / f"seed-{seed}"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = _fresh(order, f"seed-{seed}")
     plan = make_plan(seed, order.points, order.steps)
-    surroundings = Surroundings(Path(order.state_path), Path(order.template), order.postgres)
-    result = SeedSession(plan, folder, surroundings).run()
+    result = SeedSession(plan, folder, _surroundings(order)).run()
+    _tidy(order, folder, plan, result)
+    return result
+
+
+def run_day(order: WorkerOrder, day: DayOrder) -> DayResult:
+    """Run a day in a folder of its own, which stays only where it failed."""
+    folder = _fresh(order, f"day-{day.seed}")
+    result = DaySession(day, folder, _surroundings(order)).day()
+    _tidy(order, folder, day, result.result)
+    return result
+
+
+def _fresh(order: WorkerOrder, name: str) -> Path:
+    folder = Path(order.folder) / name
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def _surroundings(order: WorkerOrder) -> Surroundings:
+    return Surroundings(Path(order.state_path), Path(order.template), order.postgres)
+
+
+def _tidy(order: WorkerOrder, folder: Path, plan: msgspec.Struct, result: SeedResult) -> None:
+    """Remove the folder of a session that passed; move the other one's to where failures are kept."""
     if result.problems:
         (folder / "plan.json").write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
         (folder / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)))
@@ -65,7 +88,6 @@ def run_seed(order: WorkerOrder, seed: int) -> SeedResult:
         shutil.move(folder, kept)
     else:
         shutil.rmtree(folder, ignore_errors=True)
-    return result
 
 
 def main() -> int:
@@ -75,9 +97,11 @@ def main() -> int:
     os.dup2(2, 1)  # whatever prints must not look like an answer
     warm_up(Path(order.state_path))
     for line in sys.stdin:
-        seed = int(line)
+        day = msgspec.json.decode(line, type=DayOrder) if line.startswith("{") else None
+        seed = day.seed if day is not None else int(line)
         try:
-            text = msgspec.json.encode(run_seed(order, seed)).decode()
+            result = run_day(order, day) if day is not None else run_seed(order, seed)
+            text = msgspec.json.encode(result).decode()
         except Exception:  # a mistake in the drill itself: this seed failed, the others go on
             text = json.dumps({"seed": seed, "crashed": traceback.format_exc()})
         answers.write(text + "\n")

@@ -10,7 +10,7 @@ from trading import records
 from trading.oms.order import Order
 from trading.risk.hours import TradingHours
 from trading.risk.limits import OrderKind, PendingOrder, Refusal, RiskView, check_order
-from trading.risk.parameters import RiskParameters
+from trading.risk.parameters import RiskParameters, RiskState
 from trading.risk.value_at_risk import ReturnHistory, RiskFigures
 from trading.state import SessionState
 
@@ -71,7 +71,8 @@ class PreTrade:
         working = [working for working in state.book.open() if working.entry and working.key != replaces]
         limited = self._limits.maximum_value_at_risk is not None
         view = RiskView(
-            state=state.risk_state,
+            # The switch halts from its record on: the change of the risk state that follows it may be lost to a crash.
+            state=RiskState.HALTED if state.kill_switch is not None and state.kill_switch.on else state.risk_state,
             now_ns=now_ns,
             equity=equity,
             day_start_equity=_day_start(state, now_ns) or equity,
