@@ -225,6 +225,7 @@ def _session(
     from trading.control.setting import switch_path
     from trading.execution.parameters import ExecutionParameters
     from trading.feeds.guard import GuardParameters
+    from trading.reconciliation.parameters import ReconciliationParameters
     from trading.risk.limits import RiskParameters
     from trading.strategy.sizing import SizingParameters
 
@@ -262,6 +263,8 @@ def _session(
         status_port=options.status_port,
         follow_events=not pace.lockstep,
         kill_switch_path=switch_path(settings.state),
+        reconciliation=ReconciliationParameters().at_speed(pace.speed),
+        prediction_service=bool(options.serving_url),
         simulated=options.broker is BrokerName.PRACTICE or options.broker_ready_file is not None,
     )
 

@@ -5,18 +5,16 @@ five-second candle before it. What the broker cannot give is missing, and said.
 """
 
 import msgspec
-import numpy as np
 
 from core.clock import NANOSECONDS
 from core.domain import Bar, BarKind, Instrument, mid_price
 from core.errors import BadInputError, UnavailableError
 from core.logging import get_logger
-from data.calendar import ForexCalendar
 from trading.bars import BarSource, fixing_bar
 from trading.brokers.interface import Broker
+from trading.calendar import open_boundaries
 
 _log = get_logger("trading")
-_FOREX = ForexCalendar()
 _FINE_SECONDS = 5
 _FIXING_WINDOW_NS = 60 * NANOSECONDS
 
@@ -51,9 +49,8 @@ class Backfill:
                 for bar in await self._candles(name, self._bar_seconds, start, boundaries[-1]):
                     if bar.close_time_ns in found:
                         found[bar.close_time_ns][name] = _without_simulated_volume(bar)
-        times = np.array(boundaries, np.int64)
-        traded = _FOREX.is_open(times - 1) if boundaries else times  # the moment before: a bar ends at its boundary
-        return {time: found[time] for time, was_open in zip(boundaries, traded, strict=True) if found[time] or was_open}
+        traded = set(open_boundaries(boundaries))
+        return {boundary: bars for boundary, bars in found.items() if bars or boundary in traded}
 
     async def _fixing(self, boundary: int) -> dict[str, Bar]:
         bars = self._source.close_until(boundary)

@@ -1,5 +1,6 @@
 """The moments the loop waits for: fixing times and bar boundaries; and the day a loss is counted in."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -16,6 +17,14 @@ _FOREX = ForexCalendar()
 def trading_day(time_ns: int) -> int:
     """Return the trading date (it begins at 17:00 New York) in days since 1970-01-01."""
     return int(_FOREX.trading_date(np.array([time_ns], np.int64))[0])
+
+
+def open_boundaries(boundaries: Sequence[int]) -> list[int]:
+    """Return those boundaries just before which the market was open: a bar ends at its boundary."""
+    if not boundaries:
+        return []
+    was_open = _FOREX.is_open(np.array(boundaries, np.int64) - 1)
+    return [time for time, traded in zip(boundaries, was_open, strict=True) if traded]
 
 
 class Schedule(Protocol):

@@ -14,7 +14,16 @@ from trading.reconciliation.parameters import ReconciliationParameters
 from trading.risk.limits import RiskParameters
 from trading.strategy.sizing import SizingParameters
 
-_PLACES = frozenset({"session_directory", "state_path", "status_port", "kill_switch_path", "journal_segment_bytes"})
+_PLACES = frozenset(
+    {
+        "session_directory",
+        "state_path",
+        "status_port",
+        "prediction_service",
+        "kill_switch_path",
+        "journal_segment_bytes",
+    }
+)
 
 
 class CostParameters(msgspec.Struct, frozen=True):
@@ -49,6 +58,7 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
         follow_events: whether the session is live: the broker's events are followed and a timer runs in silence. In
             lockstep and replay things happen at events of the feed only.
         kill_switch_path: the file shared by all traders of a state directory; None: one of the session's own.
+        prediction_service: whether a service is asked first; answers of the local champion are then a degradation.
         status_port: of the loopback status server; 0 picks a free one, None starts none.
     """
 
@@ -80,6 +90,7 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
     follow_events: bool = False
     simulated: bool = False
     kill_switch_path: Path | None = None
+    prediction_service: bool = False
 
     def check(self) -> None:
         """Refuse a session that cannot be run.

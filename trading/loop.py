@@ -15,6 +15,7 @@ from core.logging import get_logger
 from trading import records
 from trading.backfill import Backfill
 from trading.bars import BarSource
+from trading.calendar import open_boundaries
 from trading.config import TraderConfig
 from trading.desk import Desk
 from trading.feeds.guard import QuoteGuard
@@ -96,8 +97,9 @@ class TradingLoop:
         Raises:
             UnavailableError: the feed or the journal is gone.
         """
-        await self._begin(standing, newest)
         await self._upkeep.begin()
+        await self._begin(standing, newest)
+        await self._upkeep.resume()
         if self._tick_seconds is None:
             return await self._run(self._take)
         self._timer = asyncio.create_task(self._tick(self._tick_seconds))
@@ -205,7 +207,15 @@ class TradingLoop:
             self._upkeep.on_event(item)
             for step in self._assembler.on_event(item):
                 await self._runner.run(await self._completed(step), received)
+            if self._assembler.empty:
+                self._say_empty()
         await self._upkeep.run()
+
+    def _say_empty(self) -> None:
+        """Say which steps nobody had a bar of, though the market was open."""
+        for boundary in open_boundaries(self._assembler.empty):
+            self._runner.lack(boundary, "no quote came in time for a bar")
+        self._assembler.empty.clear()
 
     async def _completed(self, step: Step) -> Step:
         """Return a step with the bar a connection fell into taken from the broker."""

@@ -33,7 +33,8 @@ class StepAssembler:
     """Turns the feed into steps.
 
     A boundary closes when a heartbeat reaches it, when every instrument has quoted past it, or when any quote is
-    ``timeout_seconds`` past it. A boundary at which nobody has a bar (a weekend) makes no step.
+    ``timeout_seconds`` past it. A boundary at which nobody has a bar (a weekend) makes no step; it is put into
+    ``empty``, from which the loop takes it.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class StepAssembler:
         self._source = source
         self._schedule = schedule
         self._timeout_ns = round(timeout_seconds * NANOSECONDS)
+        self.empty: list[int] = []
         self._next = 0  # the boundary being waited for; 0 before the first event
 
     def start_after(self, time_ns: int) -> None:
@@ -79,6 +81,8 @@ class StepAssembler:
             step = self._close(self._next)
             if step is not None:
                 steps.append(step)
+            else:
+                self.empty.append(self._next)
             self._next = self._schedule.next_after(self._next)
         return steps
 

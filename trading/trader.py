@@ -31,7 +31,7 @@ from trading.degradation import Degradation
 from trading.desk import Desk
 from trading.execution.executor import PlanExecutor
 from trading.execution.plan import PlanOutcome
-from trading.feeds.accelerated import AcceleratedClock
+from trading.feeds.accelerated import Paced
 from trading.feeds.clock_watch import ClockWatch
 from trading.feeds.guard import QuoteGuard
 from trading.feeds.interface import Feed
@@ -151,7 +151,7 @@ class _Trader:
         self.desk: Desk | None = None
         self.degradation: Degradation | None = None
         self.upkeep: Upkeep | None = None
-        self.speed = clock.speed if isinstance(clock, AcceleratedClock) else 1.0  # its seconds in one of the machine's
+        self.speed = clock.speed if isinstance(clock, Paced) else 1.0  # its seconds in one of the machine's
 
     async def run(
         self,

@@ -64,9 +64,12 @@ class Upkeep:
         self.follower: EventFollower | None = None
 
     async def begin(self) -> None:
-        """After a restart and its reconciliation: finish what the kill switch and running plans have left to do."""
+        """Before anything is sent: look at the kill switch, and finish what it has left to do from before a restart."""
         await self.kill_switch.poll()
         await self.kill_switch.carry_on()
+
+    async def resume(self) -> None:
+        """After a restart and its reconciliation: go on with running plans."""
         await self.executor.resume()
 
     def on_event(self, item: Quote | Heartbeat) -> None:

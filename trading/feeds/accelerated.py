@@ -2,8 +2,17 @@
 
 import asyncio
 import time
+from typing import Protocol, runtime_checkable
 
 from core.clock import NANOSECONDS
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A clock that says how many of its seconds pass in one of the machine's."""
+
+    @property
+    def speed(self) -> float: ...
 
 
 class AcceleratedClock:

@@ -33,6 +33,12 @@ class ReconciliationParameters(msgspec.Struct, frozen=True):
     lockstep_steps: int = 50
     requests_timeout_seconds: float = 30.0
 
+    def at_speed(self, speed: float) -> "ReconciliationParameters":
+        """Return the same intervals of the machine's time for a market that runs ``speed`` times as fast."""
+        names = ("in_flight_seconds", "in_flight_age_seconds", "open_orders_seconds", "positions_seconds")
+        changes = {name: getattr(self, name) * speed for name in (*names, "confirm_seconds")}
+        return msgspec.structs.replace(self, **changes)
+
     def check(self) -> None:
         """Refuse intervals that are not positive.
 

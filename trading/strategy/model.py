@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from core.crash_points import reach
-from core.domain import Prediction, PredictionRequest, Predictor
+from core.domain import AnsweredBy, Prediction, PredictionRequest, Predictor
 from core.errors import RefusedError, UnavailableError
 from trading import records
 from trading.config import TraderConfig
@@ -94,7 +94,18 @@ class ModelStrategy:
         reach("step.predicted")
         for answer in answers:
             self._metrics.predictions.labels(answer.answered_by.value).inc()
+        self._note_source(answers)
         self._predictions, self._excuse = {answer.instrument: answer for answer in answers}, ""
+
+    def _note_source(self, answers: Sequence[Prediction]) -> None:
+        """Say when the local champion answers in place of the service."""
+        if not self._config.prediction_service:
+            return
+        if any(answer.answered_by is AnsweredBy.LOCAL for answer in answers):
+            words = "the prediction service does not answer: the champion in this process does"
+            self._degradation.begin("serving", words)
+        else:
+            self._degradation.end("serving")
 
     async def decide(self, step: Step, now_ns: int, portfolio: Portfolio) -> Sequence[Decision]:
         """Size all instruments together; ``now_ns`` changes nothing beyond what ``portfolio`` says is stale."""
