@@ -31,7 +31,7 @@ def volume_profile(
 
     folder = workspace.absolute()
     params = read_params(folder / "params.yaml")
-    path = Path(ExecutionParameters.from_params(params, folder).volume_profile)
+    path = folder / ExecutionParameters.from_params(params).volume_profile
     if session is not None:
         profile = profile_of_session(settings.state / "sessions" / session / JOURNAL, session)
     else:

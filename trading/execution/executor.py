@@ -167,11 +167,13 @@ class PlanExecutor:
         async with self._lock:
             await self._supersede(instrument, words)
 
-    async def stop_all(self, outcome: PlanOutcome, words: str) -> None:
-        """End every plan; their working children are cancelled."""
+    async def stop_all(self, outcome: PlanOutcome, words: str, opening_only: bool = False) -> None:
+        """End every plan, or with ``opening_only`` all but exits; their working children are cancelled."""
         async with self._lock:
             for plan_id in sorted(self._desk.state.plans):
-                await self._end(self._desk.state.plans[plan_id], outcome, words)
+                plan = self._desk.state.plans.get(plan_id)
+                if plan is not None and not (opening_only and plan.parent.reduce_only):
+                    await self._end(plan, outcome, words)
 
     # -- one plan ------------------------------------------------------------------------------------------------
 

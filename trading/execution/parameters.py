@@ -92,7 +92,7 @@ class ExecutionParameters(msgspec.Struct, frozen=True):
         except msgspec.ValidationError as error:
             raise BadInputError(f"execution parameters: {error}") from None
         parameters.check()
-        if workspace is not None:
+        if workspace is not None and parameters.algorithm is Algorithm.VWAP:  # else it is not read
             parameters = msgspec.structs.replace(parameters, volume_profile=str(workspace / parameters.volume_profile))
         return parameters
 
