@@ -98,7 +98,7 @@ class Upkeep:
             self._look_around()
         words = self._degradation.no_new_risk()
         if words and self._desk.state.plans:
-            await self.executor.stop_all(PlanOutcome.STOPPED, words)
+            await self.executor.stop_all(PlanOutcome.STOPPED, words, opening_only=True)
         await self.run()
 
     def _look_around(self) -> None:
