@@ -45,10 +45,10 @@ class Limits:
 
     def refusal(self, request: web.Request) -> Reply | None:
         """Return the 429 a request gets, None if it may pass. The first request of a connection is the connection."""
-        if self._connections.per_second and request.protocol not in self._seen:
-            self._seen.add(request.protocol)
+        if self._connections.per_second and request.transport is not None and request.transport not in self._seen:
+            self._seen.add(request.transport)
             if not self._connections.allows():
-                self._seen.discard(request.protocol)
+                self._seen.discard(request.transport)
                 return _too_many("Connection limit exceeded", close=True)
         return None if self._requests.allows() else _too_many("Rate limit exceeded")
 

@@ -173,3 +173,34 @@ assert second.advance() == first.advance()
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_ids_never_go_back_over_kills_under_faults(tmp_path: Path) -> None:
+    rules = ("--financing", "--liquidity", "3000")
+    highest, made = 0, 0
+    for life in range(3):
+        server = start_practice_broker(tmp_path, *SIMULATION, "--state", str(tmp_path / "state"), *rules)
+        _started.append(server)
+        before = int(server.get("/summary")["lastTransactionID"])
+        assert before >= highest
+        for number, kind in enumerate(("lose_reply", "lose_request", "reject", "halt", "duplicate_request")):
+            server.admin("faults", {"kind": kind, "probability": 0.2, "seed": 10 * life + number, "method": "POST"})
+        for number in range(25):
+            if number % 5 == 0:
+                server.admin("clock/advance")
+            labels = {"clientExtensions": {"id": f"{life}-{number}"}, "timeInForce": "IOC"}
+            try:
+                _, reply = server.order(2000 if number % 2 else -2500, **labels)
+            except OSError:
+                continue
+            assert int(reply["lastTransactionID"]) > highest
+            highest, made = int(reply["lastTransactionID"]), made + 1
+        server.kill()
+    again = start_practice_broker(tmp_path, *SIMULATION, "--state", str(tmp_path / "state"), *rules)
+    _started.append(again)
+    log = again.get("/transactions/sinceid?id=0")["transactions"]
+    assert [int(item["id"]) for item in log] == list(range(1, len(log) + 1)) and len(log) >= highest and made > 30
+    clients = [item["clientExtensions"]["id"] for item in log if item["type"] == "MARKET_ORDER"]
+    assert len(clients) == len(set(clients))
+    with pytest.raises(RuntimeError, match="another liquidity"):
+        start_practice_broker(tmp_path, *SIMULATION, "--state", str(tmp_path / "state"), "--financing")

@@ -139,3 +139,66 @@ def test_oandas_own_client_does_the_whole_job(server: PracticeProcess) -> None:
     assert [kind for kind, _ in islice(stream.parts(), 3)] == ["pricing.ClientPrice"] * 3
     api.set_datetime_format_unix()
     assert api.account.summary(account).get("account", 200).createdTime.replace(".", "").isdigit()
+
+
+def test_both_clients_send_every_order_type(server: PracticeProcess) -> None:
+    TRADING_ENVIRONMENTS[server.rest_url] = {"api": server.rest_url, "stream": server.stream_url}
+    api = oandapyV20.API(server.token, environment=server.rest_url, request_params={"timeout": 10})
+    host, port = server.rest_url.removeprefix("http://").split(":")
+    own = v20.Context(host, int(port), ssl=False, token=server.token, poll_timeout=10)
+    account = server.account_id
+    entry = {"instrument": "EUR_USD", "units": "100", "timeInForce": "GTC"}
+    bodies = [
+        entry | {"type": "LIMIT", "price": "0.50000"},
+        entry | {"type": "STOP", "price": "9.00000", "priceBound": "9.10000"},
+        entry | {"type": "MARKET_IF_TOUCHED", "price": "0.50000", "triggerCondition": "MID"},
+        entry
+        | {"type": "LIMIT", "price": "0.50000", "timeInForce": "GTD", "gtdTime": "2099-01-01T00:00:00.000000000Z"},
+    ]
+    for body in bodies:
+        made = api.request(orders.OrderCreate(account, data={"order": body}))
+        assert made["orderCreateTransaction"]["type"] == f"{body['type']}_ORDER"
+    assert len(own.order.list_pending(account).get("orders", 200)) == 4
+    trade = own.order.market(account, instrument="EUR_USD", units=500).get("orderFillTransaction", 201).id
+    placed = [
+        own.order.take_profit(account, tradeID=trade, price=9.0),
+        own.order.stop_loss(account, tradeID=trade, price=0.5),
+        own.order.trailing_stop_loss(account, tradeID=trade, distance=0.05),
+        own.order.stop(account, instrument="USD_JPY", units=10, price=900.0),
+        own.order.market_if_touched(account, instrument="USD_JPY", units=10, price=10.0),
+    ]
+    assert [reply.status for reply in placed] == [201] * 5
+    assert own.trade.get(account, trade).get("trade", 200).trailingStopLossOrder.distance == 0.05
+    dependent = api.request(trades.TradeCRCDO(account, trade, data={"takeProfit": {"price": "8.0"}, "stopLoss": None}))
+    assert dependent["takeProfitOrderTransaction"]["price"] == "8.00000"
+    assert dependent["stopLossOrderCancelTransaction"]["reason"] == "CLIENT_REQUEST"
+    wanted = {"state": "ALL", "count": 3, "instrument": "USD_JPY"}
+    page = api.request(orders.OrderList(account, params=wanted))["orders"]
+    assert [order["type"] for order in page] == ["MARKET_IF_TOUCHED", "STOP"]
+    for order in own.order.list_pending(account).get("orders", 200):
+        if order.type not in ("TAKE_PROFIT", "TRAILING_STOP_LOSS"):
+            own.order.cancel(account, order.id).get("orderCancelTransaction", 200)
+    ids = ",".join(order["id"] for order in page)
+    cancelled = api.request(orders.OrderList(account, params={"ids": ids}))["orders"]
+    assert [order["state"] for order in cancelled] == ["CANCELLED"] * 2
+    own.trade.close(account, trade).get("orderFillTransaction", 200)
+    assert own.order.list_pending(account).get("orders", 200) == []  # the trade's own went with it
+
+    # What only the broker's own client asks for.
+    assert own.user.get_external_info("@").get("userInfo", 200).FIFO is False
+    newest = own.instrument.price("EUR_USD").get("price", 200)
+    assert newest.baseAsk > newest.baseBid
+    early = "2020-01-01T00:00:00.000000000Z"
+    history = own.instrument.prices("EUR_USD", fromTime=early).get("prices", 200)
+    assert history[-1].timestamp >= history[0].timestamp and {item.instrument for item in history} == {"EUR_USD"}
+    everything = own.pricing.get_price_range("EUR_USD", fromTime=early).get("prices", 200)
+    assert {item.instrument for item in everything} > {"EUR_USD"}
+    assert own.instrument.order_book("EUR_USD").status == 404 == own.instrument.position_book("EUR_USD").status
+    for granularity in ("S5", "M1", "H1", "H4", "D", "W", "M"):
+        candles = own.instrument.candles("EUR_USD", granularity=granularity, price="MBA", count=2)
+        assert candles.get("candles", 200)[-1].ask.c > candles.get("candles", 200)[-1].bid.c
+    beats = own.transaction.stream(account)
+    kinds = beats.parts()
+    assert next(kinds)[0] == "transaction.TransactionHeartbeat"
+    own.order.market(account, instrument="USD_JPY", units=10).get("orderFillTransaction", 201)
+    assert [part.type for _, part in islice(kinds, 2)] == ["MARKET_ORDER", "ORDER_FILL"]

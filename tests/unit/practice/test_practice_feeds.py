@@ -181,3 +181,28 @@ def test_the_simulation_repeats_goes_on_and_says_what_it_is() -> None:
         SimulationFeed(
             {"XDR_USD": default_instrument("XDR_USD")}, start_ns=FIRST, seed=1, half_spread_points={"XDR_USD": 1}
         )
+
+
+def test_a_walk_goes_on_after_a_pause_without_making_it() -> None:
+    items = {name: default_instrument(name) for name in ("EUR_JPY", "EUR_USD", "USD_JPY")}
+    points = dict.fromkeys(items, 5)
+    feed = SimulationFeed(items, start_ns=FIRST, seed=3, half_spread_points=points, step_seconds=1.0, ticks_per_step=50)
+    standing = {quote.instrument: quote for quote in feed.opening()}
+    for step in itertools.islice(feed.steps(0, {}), 20):
+        standing |= {quote.instrument: quote for quote in step.quotes}
+    # Walking there would take ten years of steps; from the quotes that stand it takes one.
+    later = FIRST + 10 * 365 * DAY + 1
+    step = next(feed.skip(later, standing))
+    assert step.time_ns - later < 2 * 10**9 and step.quotes[0].time_ns > later
+    for name, item in items.items():
+        before, after = standing[name], next(quote for quote in step.quotes if quote.instrument == name)
+        assert abs(after.bid - before.bid) < 40 * float(item.tick)
+        assert round((after.ask - after.bid) / float(item.tick)) == 10
+    assert next(feed.skip(later, standing)) == step  # the same every time
+    near = next(feed.skip(FIRST + 20 * 10**9, standing))
+    plain = next(itertools.islice(feed.steps(0, {}), 20, 21))
+    assert (near.index, near.time_ns) == (plain.index, plain.time_ns)
+    assert all(
+        abs(mine.bid - theirs.bid) <= 2 * float(items[mine.instrument].tick)
+        for mine, theirs in zip(near.quotes, plain.quotes, strict=True)
+    )  # the walk that never stopped, up to rounding

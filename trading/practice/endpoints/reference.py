@@ -56,11 +56,14 @@ def prices(venue: Venue, call: Call) -> Reply:
 
 
 def prices_range(venue: Venue, call: Call) -> Reply:
-    """Return the prices of ``instrument`` between two times."""
-    name = call.query.get("instrument", "")
-    if name not in venue.ticks:
+    """Return the prices between two times, oldest first: of ``instrument``, or of all (its clients name none)."""
+    name = call.query.get("instrument")
+    if name is not None and name not in venue.ticks:
         raise invalid("instrument")
-    return Reply(200, {"prices": _between(venue, name, call)})
+    names = sorted(venue.ticks) if name is None else [name]
+    found = [item for each in names for item in _between(venue, each, call)]
+    found.sort(key=lambda item: (item["timestamp"], item["instrument"]))
+    return Reply(200, {"prices": found[:_MOST_PRICES]})
 
 
 def book(venue: Venue, call: Call) -> Reply:
