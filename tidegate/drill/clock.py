@@ -27,7 +27,7 @@ class AcceleratedClock:
     def __init__(self, market_ns: int, monotonic: float, speed: float) -> None:
         self._market_ns = market_ns
         self._monotonic = monotonic
-        self._speed = speed
+        self.speed = speed
         self._newest = market_ns
 
     @classmethod
@@ -52,7 +52,7 @@ class AcceleratedClock:
             raise UnavailableError(f"practice broker at {url} does not say what time it is: {error}") from None
 
     def time_ns(self) -> int:
-        now = self._market_ns + round((time.monotonic() - self._monotonic) * self._speed * NANOSECONDS)
+        now = self._market_ns + round((time.monotonic() - self._monotonic) * self.speed * NANOSECONDS)
         self._newest = max(self._newest, now)
         return self._newest
 
@@ -61,11 +61,11 @@ class AcceleratedClock:
         if not isinstance(item, Quote):
             return  # the feed makes heartbeats of its own from this clock
         behind = self.time_ns() - item.time_ns
-        if behind > _SLEW_SECONDS * self._speed * NANOSECONDS:
+        if behind > _SLEW_SECONDS * self.speed * NANOSECONDS:
             self._market_ns -= behind
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / self._speed)
+        await asyncio.sleep(seconds / self.speed)
 
 
 async def _market_time(session: aiohttp.ClientSession, url: str) -> int:
