@@ -7,6 +7,7 @@ from core.errors import BadInputError, IntegrityError
 from core.journal.entry import HEAD, Entry, decode_entry, decode_head
 
 SUFFIX = ".journal"
+ARCHIVED = "archived.json"  # stands in a journal's folder after its segments have gone
 
 
 def segment_paths(directory: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from types import TracebackType
 from core.crash_points import reach
 from core.errors import IntegrityError, RefusedError, UnavailableError
 from core.journal.entry import encode_entry, encode_head
-from core.journal.reader import SUFFIX, read_segment, segment_name, segment_paths
+from core.journal.reader import ARCHIVED, SUFFIX, read_segment, segment_name, segment_paths
 from core.journal.repair import Repair, repair_tail
 from core.journal.reserve import FIRST_BYTES, Reserve
 
@@ -61,6 +61,8 @@ class Journal:
         self._buffered = 0
         self._failure: OSError | None = None
         self.repaired: Repair | None = None
+        if (directory / ARCHIVED).exists():
+            raise RefusedError(f"journal {directory} was archived: name a new session, or restore the archive")
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -13,6 +13,7 @@ from tidegate.commands import (
     ledger,
     measuring,
     release,
+    replay,
     services,
     trading,
 )
@@ -28,4 +29,5 @@ REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     drill.register,
     execution.register,
     ledger.register,
+    replay.register,
 )
