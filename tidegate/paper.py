@@ -45,6 +45,7 @@ async def paper_account(
             commission_per_million=Decimal(str(params.get("costs", {}).get("commission_per_million", 0))),
         ),
         folder=config.session_directory / "paper",
+        candles=prices.candles,  # what happened while this process was away is in the source's history only
     )
     try:
         await broker.connect()

@@ -10,7 +10,7 @@ next command.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
@@ -54,6 +54,8 @@ from trading.practice import views
 from trading.practice.candles import SECONDS, TickStore, make_candles
 from trading.practice.persistence import Store
 
+CandleSource = Callable[[str, int, int, int], Awaitable[list[Bar]]]
+
 _GRANULARITIES = {seconds: name for name, seconds in SECONDS.items() if seconds}
 
 
@@ -66,9 +68,10 @@ class PaperBroker:
         configuration: the account to open; an account found in ``folder`` goes on instead.
         folder: where the account lives between processes; None: nowhere.
         start_ns: when a new account is opened; None: now.
+        candles: ``Broker.candles`` of where the prices come from; None: bars of the quotes this process has seen.
 
     Raises:
-        ConfigurationError: the account in ``folder`` is in another currency.
+        ConfigurationError: the account in ``folder`` is in another currency, or trades what is not listed any more.
         IntegrityError: the files in ``folder`` are damaged.
     """
 
@@ -79,6 +82,7 @@ class PaperBroker:
         configuration: AccountConfiguration | None = None,
         folder: Path | None = None,
         start_ns: int | None = None,
+        candles: CandleSource | None = None,
     ) -> None:
         configuration = configuration or AccountConfiguration()
         self._clock = clock
@@ -91,8 +95,14 @@ class PaperBroker:
         self._ready = asyncio.Event()  # every subscribed instrument has a quote
         self._unwritten: dict[str, Quote] = {}  # standing quotes that are not in the journal yet
         self._ticks = {name: TickStore() for name in instruments}
+        self._candles = candles
         self._closed = False
-        recovered = self._store.recover(dict(instruments))
+        try:
+            recovered = self._store.recover(dict(instruments))
+        except BadInputError as error:
+            raise ConfigurationError(
+                f"the paper account in {folder} cannot go on with these instruments: {error.message}"
+            ) from None
         if recovered is None:
             self._exchange = Exchange(instruments, configuration, clock.time_ns() if start_ns is None else start_ns)
             self._store.begin(self._exchange)
@@ -103,6 +113,14 @@ class PaperBroker:
                 raise ConfigurationError(
                     f"the paper account in {folder} is in {found}, the settings say {configuration.currency}: "
                     "use another folder"
+                )
+            gone = sorted(
+                (self._exchange.log.open_trades.keys() | self._exchange.log.pending.keys()) - set(instruments)
+            )
+            if gone:
+                raise ConfigurationError(
+                    f"the paper account in {folder} has positions or orders in {', '.join(gone)}, which the session "
+                    "does not trade: trade them too, or use another folder"
                 )
         self._translate(self._exchange.transactions)
 
@@ -121,10 +139,16 @@ class PaperBroker:
     def on_quote(self, quote: Quote) -> list[BrokerEvent]:
         """Match a quote, then publish it, then what it caused; returns the events.
 
+        One that the exchange has had already (a feed that starts again behind it after a restart) or that is older
+        than the standing one changes nothing: it must not fill an order that came after it.
+
         Raises:
             BadInputError: crossed, empty, or of an instrument that is not listed.
         """
         book, log = self._exchange.book, self._exchange.log
+        if self._is_past(quote):
+            self._ticks[quote.instrument].add(quote)
+            return []
         matters = bool(log.open_trades or quote.instrument in log.pending)
         if matters:
             self._write(Ticks(time_ns=quote.time_ns, quotes=(*self._take_unwritten(quote.instrument), quote)))
@@ -250,11 +274,14 @@ class PaperBroker:
         return self._events[transaction_id:]
 
     async def candles(self, instrument: str, granularity_seconds: int, start_ns: int, end_ns: int) -> list[Bar]:
-        """Complete bars made of the quotes seen by this process.
+        """Complete bars: those of the price source, or made of the quotes seen by this process.
 
         Raises:
             BadInputError: no such granularity or instrument.
+            UnavailableError: the price source does not answer.
         """
+        if self._candles is not None:
+            return await self._candles(instrument, granularity_seconds, start_ns, end_ns)
         granularity = _GRANULARITIES.get(granularity_seconds)
         if granularity is None or instrument not in self._ticks:
             raise BadInputError(f"no candles of {granularity_seconds} s in {instrument}: choose what is listed")
@@ -344,6 +371,13 @@ class PaperBroker:
         transactions = self._exchange.apply(command)
         self._publish(transactions)
         return transactions
+
+    def _is_past(self, quote: Quote) -> bool:
+        standing = self._exchange.book.quotes.get(quote.instrument)
+        if standing is None or quote.time_ns > standing.time_ns or not 0 < quote.bid <= quote.ask:
+            return False
+        same = (quote.bid, quote.ask, quote.tradeable) == (standing.bid, standing.ask, standing.tradeable)
+        return quote.time_ns < standing.time_ns or same
 
     def _note_ready(self) -> None:
         if not self._ready.is_set() and self._subscribed <= self._exchange.book.quotes.keys():
