@@ -35,8 +35,8 @@ def decision(long: float, short: float, sizing: SizingParameters, held: int = 0)
     return decide("s", ("EUR_USD",), {"EUR_USD": INSTRUMENT}, inputs, sizing, Costs(0.1, 0.0), limits)[0]
 
 
-def order(*arguments: float, sizing: SizingParameters, held: int = 0) -> OrderRequest:
-    found = decision(*arguments, sizing, held).order
+def order(long: float, short: float, sizing: SizingParameters, held: int = 0) -> OrderRequest:
+    found = decision(long, short, sizing, held).order
     assert found is not None
     assert refusal(found, INSTRUMENT, QUOTE, NOW) is None  # what we ask for is an order that can be one
     return found
