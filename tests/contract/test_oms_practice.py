@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from broker_venue import Request, limit, market
-from practice_venue import PracticeContractVenue, PracticeServer
+from practice_venue import ACCOUNT, TOKEN, PracticeContractVenue, PracticeServer
 
 from core.clock import LiveClock
 from core.domain import OrderRequest, OrderState, OrderType, Quote
@@ -28,10 +29,11 @@ FAR = 10**9  # seconds: the market of the venue is from another year than the cl
 class Session:
     """A desk with a journal; ``again`` is the next process on both."""
 
-    def __init__(self, venue: PracticeContractVenue, folder: Path) -> None:
+    def __init__(self, server: PracticeServer, venue: PracticeContractVenue, folder: Path) -> None:
         self.venue = venue
         self.folder = folder
         self.journal = Journal(folder)
+        self.url = server.url
 
     async def open(self, state: SessionState) -> None:
         broker = self.venue.broker
@@ -75,9 +77,10 @@ class Session:
 
 @pytest_asyncio.fixture
 async def session(tmp_path: Path) -> AsyncIterator[Session]:
-    venue = PracticeContractVenue(PracticeServer())
+    server = PracticeServer()
+    venue = PracticeContractVenue(server)
     await venue.broker.connect()
-    session = Session(venue, tmp_path / "journal")
+    session = Session(server, venue, tmp_path / "journal")
     await session.open(SessionState())
     yield session
     session.journal.close()
@@ -128,6 +131,18 @@ async def test_a_fill_wins_the_race_against_cancel_and_amendment(session: Sessio
     assert not await session.amend("b", limit("c", 500, "1.03"))
     assert [session.state(key) for key in "abc"] == [OrderState.FILLED, OrderState.FILLED, OrderState.REJECTED]
     assert session.desk.held() == {"EUR_USD": D(2000)} and session.desk.state.violations == []
+
+
+async def test_an_order_somebody_else_placed_is_cancelled_too(session: Session) -> None:
+    order = {"type": "LIMIT", "instrument": "EUR_USD", "units": "10", "price": "1.05000", "timeInForce": "GTC"}
+    url = f"{session.url}/v3/accounts/{ACCOUNT}/orders"
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        async with client.post(url, json={"order": order}) as reply:
+            assert reply.status == 201
+    await session.desk.catch_up()
+    assert [order.key.partition(":")[0] for order in session.desk.state.book.open()] == ["broker"]
+    assert await session.desk.cancel_all("test") == 1
+    assert await session.venue.broker.open_orders() == []
 
 
 async def test_a_bracket_is_trailed_by_hand_and_everything_is_closed(session: Session) -> None:

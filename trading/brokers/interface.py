@@ -11,7 +11,8 @@ Rules that hold for all of them:
   one that moves neither order nor balance is an ``AccountChanged`` with amount 0 and the broker's word in ``kind``.
 * Streams end only by ``close``: an adapter reconnects by itself, and after each reconnect ``events()`` first yields
   what was missed since the last id.
-* The client id of an order attached on fill is ``attached_order_id(parent, type)``.
+* The client id of an order attached on fill is ``attached_order_id(parent, type)``. An order without a client id, made
+  by somebody else, is named ``broker:<its id at the broker>`` in requests.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -31,6 +32,7 @@ from core.domain import (
     Quote,
 )
 
+NAMED_BY_BROKER = "broker:"
 _ATTACHED_SUFFIX = {
     OrderType.STOP_LOSS: "stop_loss",
     OrderType.TAKE_PROFIT: "take_profit",

@@ -35,7 +35,7 @@ from core.errors import BadInputError, ConfigurationError, UnavailableError
 from trading.brokers.subscription import Subscription
 from trading.brokers.v20.rejects import reject_reason
 from trading.brokers.v20.translate import Translator, account_state, open_order, position_of
-from trading.brokers.v20.wire import ATTACHED_TYPES, closeout_body, order_body, trade_order_body
+from trading.brokers.v20.wire import ATTACHED_TYPES, closeout_body, order_body, order_specifier, trade_order_body
 from trading.matching.book import AccountConfiguration
 from trading.matching.commands import (
     AnyCommand,
@@ -225,20 +225,24 @@ class PaperBroker:
 
     async def cancel(self, client_order_id: str) -> list[BrokerEvent]:
         """Cancel a pending order."""
-        return self._request(Cancel(time_ns=self._clock.time_ns(), order=f"@{client_order_id}"), client_order_id)
+        return self._request(
+            Cancel(time_ns=self._clock.time_ns(), order=order_specifier(client_order_id)), client_order_id
+        )
 
     async def amend(self, client_order_id: str, replacement: OrderRequest) -> list[BrokerEvent]:
         """Replace a pending order; one attached to a trade by another of its kind."""
         instrument = self._exchange.instruments.get(replacement.instrument)
         if replacement.order_type in ATTACHED_TYPES:
-            old = self._exchange.log.find_order(f"@{client_order_id}")
+            old = self._exchange.log.find_order(order_specifier(client_order_id))
             trade_id = old.trade_id if old is not None and old.state == "PENDING" else None
             if trade_id is None:
                 return [self._refused(client_order_id, "ORDER_DOESNT_EXIST")]
             body = trade_order_body(replacement, trade_id, instrument)
         else:
             body = order_body(replacement, instrument)
-        command = Replace(time_ns=self._clock.time_ns(), order=f"@{client_order_id}", replacement=_specification(body))
+        command = Replace(
+            time_ns=self._clock.time_ns(), order=order_specifier(client_order_id), replacement=_specification(body)
+        )
         return self._request(command, client_order_id)
 
     async def close_position(self, instrument: str, units: Decimal, client_order_id: str) -> list[BrokerEvent]:

@@ -16,7 +16,7 @@ from core.domain import (
     RejectReason,
 )
 from core.errors import IntegrityError
-from trading.brokers.interface import attached_order_id
+from trading.brokers.interface import NAMED_BY_BROKER, attached_order_id
 from trading.oms.order import PROTECTIVE, Order
 from trading.oms.states import SETTLED, OrderEvent, follow
 
@@ -117,7 +117,7 @@ class OrderBook:
         if order is None:
             key = event.client_order_id
             order = Order(
-                key=key if key and key not in self.orders else f"broker:{event.broker_order_id}",
+                key=key if key and key not in self.orders else NAMED_BY_BROKER + event.broker_order_id,
                 instrument=event.instrument,
                 units=event.units,
                 order_type=event.order_type,
@@ -277,7 +277,7 @@ class OrderBook:
         key = fill.client_order_id
         return self._enter(
             Order(
-                key=key if key and key not in self.orders else f"broker:{fill.broker_order_id}",
+                key=key if key and key not in self.orders else NAMED_BY_BROKER + fill.broker_order_id,
                 instrument=fill.instrument,
                 units=fill.units,
                 order_type=OrderType.MARKET,

@@ -19,7 +19,7 @@ from trading.brokers.oanda.replies import Reply
 from trading.brokers.oanda.secrecy import clean
 from trading.brokers.v20.rejects import reason_of_message, reject_reason
 from trading.brokers.v20.translate import position_of
-from trading.brokers.v20.wire import ATTACHED_TYPES, closeout_body, order_body, trade_order_body
+from trading.brokers.v20.wire import ATTACHED_TYPES, closeout_body, order_body, order_specifier, trade_order_body
 
 _REMEMBERED = 10_000  # orders whose fate may still be asked for without a transaction id
 
@@ -152,8 +152,8 @@ class OrderEntry:
 
 
 def _specifier(client_order_id: str) -> str:
-    """Return v20's ``@`` form of a client order id, safe inside a URL."""
-    return "@" + quote(client_order_id, safe="")
+    """Return v20's form of a client order id, safe inside a URL."""
+    return quote(order_specifier(client_order_id), safe="@")
 
 
 def _belongs_to(event: BrokerEvent, client_order_id: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from core.clock import to_rfc3339
 from core.domain import Instrument, OrderRequest, OrderType
 from core.errors import BadInputError
-from trading.brokers.interface import attached_order_id
+from trading.brokers.interface import NAMED_BY_BROKER, attached_order_id
 
 Json = dict[str, Any]
 
@@ -111,6 +111,12 @@ def trade_order_body(order: OrderRequest, trade_id: str, instrument: Instrument 
     if order.good_till_ns is not None:
         body["gtdTime"] = to_rfc3339(order.good_till_ns)
     return body
+
+
+def order_specifier(client_order_id: str) -> str:
+    """Return how v20 is asked for an order: ``@`` and the client id, or the broker's own id of ``broker:<id>``."""
+    own = client_order_id.removeprefix(NAMED_BY_BROKER)
+    return own if own != client_order_id and own.isdigit() else f"@{client_order_id}"
 
 
 def client_extensions(order: OrderRequest, client_id: str) -> Json:
