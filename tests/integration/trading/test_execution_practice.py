@@ -15,13 +15,19 @@ from trading_session import (
 )
 
 from core.database import create_engine
-from core.domain import BarKind
+from core.domain import BarKind, Panel
 from core.journal import read_entries
 from trading import records
+from trading.config import TraderConfig
 from trading.execution.parameters import ChildStyle, ExecutionParameters, Remainder
 from trading.execution.plan import Algorithm, PlanOutcome
 from trading.ledger import tables
 from trading.ledger.inspection import inspect
+
+
+def prepare(folder: Path, panel: Panel, config: TraderConfig) -> None:
+    folder.mkdir()
+    write_state(panel, config.feature_set, config.state_path)
 
 
 async def session(folder: Path, style: ChildStyle) -> tuple[str, list[records.AnyRecord]]:
@@ -39,8 +45,7 @@ async def session(folder: Path, style: ChildStyle) -> tuple[str, list[records.An
         risk_aversion=1e-4,
     )
     config = make_config(folder, BarKind.BAR, execution=parameters)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_state(panel, config.feature_set, config.state_path)
+    prepare(folder, panel, config)
     url = f"sqlite:///{folder / 'ledger.db'}"
     with Practice(make_feed(panel)) as practice:
         summary = await trade_on_practice(config, practice.url, MomentumPredictor(config.feature_set), url)
