@@ -27,6 +27,7 @@ __all__ = ["REASON", "KillSwitch", "KillSwitchFile", "KillSwitchSetting"]
 
 _log = get_logger("trading")
 REASON = "KILL_SWITCH"  # of the risk state HALTED
+BREACH = "breach"  # who turned it, where no person did
 LOOK_SECONDS = 0.1  # of the machine's time between two looks at the file
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
@@ -106,7 +107,7 @@ class KillSwitch:
             self._desk.halt(breach.reason, breach.words, RiskState.REDUCING)
             return
         flatten = breach.action is BreachAction.FLATTEN
-        await self.engage(KillSwitchSetting(True, flatten, f"{breach.reason}: {breach.words}", "breach", now_ns))
+        await self.engage(KillSwitchSetting(True, flatten, f"{breach.reason}: {breach.words}", BREACH, now_ns))
 
     async def lift(self, reason: str, by: str) -> None:
         """Turn the switch off. Only a person does it; drawdown counts anew from here.
@@ -200,6 +201,9 @@ class KillSwitch:
             self._desk.halt(REASON, setting.reason)
 
     def _write(self, setting: KillSwitchSetting) -> None:
+        if setting.by == BREACH and setting.flatten:
+            # Other traders of this state directory are held by it; their positions are no part of this account's loss.
+            setting = KillSwitchSetting(setting.on, False, setting.reason, setting.by, setting.time_ns)
         try:
             self._file.set(setting)
             self._stamp = self._file.stamp()
