@@ -119,7 +119,9 @@ def trade(
 
 
 def practice_broker(
-    feed: Annotated[str, typer.Option(help="fixings or bars of a workspace, or simulation.")] = "simulation",
+    feed: Annotated[
+        str, typer.Option(help="fixings or bars of a workspace, simulation, or live: another v20 server's quotes.")
+    ] = "simulation",
     clock: Annotated[
         str | None, typer.Option(help="lockstep, accelerated or real.", show_default="real for a simulation")
     ] = None,
@@ -135,6 +137,36 @@ def practice_broker(
     workspace: Annotated[
         Path | None,
         typer.Option("--workspace", "-w", help="Folder with params.yaml and the catalog.", show_default=False),
+    ] = None,
+    source_ready_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Live feed: the ready file of another practice broker; else the OANDA settings.", show_default=False
+        ),
+    ] = None,
+    instruments: Annotated[str | None, typer.Option(help="Comma-separated.", show_default=False)] = None,
+    balance: Annotated[float | None, typer.Option(help="Opening balance.", show_default=False)] = None,
+    speed: Annotated[
+        float | None, typer.Option(help="Accelerated: market seconds a second.", show_default=False)
+    ] = None,
+    liquidity: Annotated[
+        int | None, typer.Option(help="Units each side of a quote is good for.", show_default="10,000,000", min=1)
+    ] = None,
+    maintenance: Annotated[
+        list[str] | None, typer.Option(help="Daily halt, New York time, like 16:59-17:05.", show_default=False)
+    ] = None,
+    hedging: Annotated[bool, typer.Option("--hedging", help="Both sides of an instrument may be open.")] = False,
+    fifo: Annotated[bool, typer.Option("--fifo", help="The first-in-first-out rule of accounts in the US.")] = False,
+    financing: Annotated[bool, typer.Option("--financing", help="Charge positions held at 17:00 New York.")] = False,
+    weekend_halt: Annotated[bool, typer.Option("--weekend-halt", help="Close by the FX calendar.")] = False,
+    requests_per_second: Annotated[
+        float | None, typer.Option(help="429 above it.", show_default="no limit", min=0)
+    ] = None,
+    connections_per_second: Annotated[
+        float | None, typer.Option(help="New ones; 429 above it.", show_default="no limit", min=0)
+    ] = None,
+    streams_per_account: Annotated[
+        int | None, typer.Option(help="At once; 429 above it.", show_default="no limit", min=0)
     ] = None,
 ) -> None:
     """Run an OANDA v20-compatible exchange simulator in the foreground. Ctrl-C ends it.
@@ -154,8 +186,19 @@ def practice_broker(
         "--to": end,
         "--seed": seed,
         "--workspace": workspace.absolute() if workspace else None,
+        "--source-ready-file": source_ready_file,
+        "--instruments": instruments,
+        "--balance": balance,
+        "--speed": speed,
+        "--liquidity": liquidity,
+        "--requests-per-second": requests_per_second,
+        "--connections-per-second": connections_per_second,
+        "--streams-per-account": streams_per_account,
     }
+    flags = {"--hedging": hedging, "--fifo": fifo, "--financing": financing, "--weekend-halt": weekend_halt}
     arguments = [word for option, value in given.items() if value is not None for word in (option, str(value))]
+    arguments += [word for window in maintenance or () for word in ("--maintenance", window)]
+    arguments += [option for option, wanted in flags.items() if wanted]
     config, start_ns = parse_config(arguments)
     run_practice_broker(config, start_ns or None)
 

@@ -118,9 +118,8 @@ class Application:
         return str(_REQUEST_BASE + self._requests)
 
     def _response(self, request: web.Request, reply: Reply, request_id: str) -> web.Response:
-        wanted = request.headers.get("Accept-Datetime-Format") or request.headers.get("AcceptDatetimeFormat")
         return web.Response(
-            body=encode(reply.body, unix_times=wanted == "UNIX"),
+            body=encode(reply.body, unix_times=streaming.wants_unix_times(request)),
             status=reply.status,
             headers={"Content-Type": "application/json", "RequestID": request_id, **reply.headers},
         )

@@ -64,7 +64,12 @@ def invalid(name: str) -> ProtocolError:
 def encode(body: Any, unix_times: bool) -> bytes:
     """Write a body; with ``unix_times`` every time is seconds with nine decimals."""
     content = ENCODER.encode(body)
-    return _TIME.sub(_unix, content) if unix_times else content
+    return with_unix_times(content) if unix_times else content
+
+
+def with_unix_times(content: bytes) -> bytes:
+    """Rewrite every time of a JSON text as seconds with nine decimals."""
+    return _TIME.sub(_unix, content)
 
 
 def _unix(match: re.Match[bytes]) -> bytes:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from core.logging import get_logger
 from trading.practice.faults import FaultKind, Faults
+from trading.practice.replies import with_unix_times
 
 _BACKLOG = 200_000  # lines; a reader that far behind is cut off, as a real server would do
 
@@ -16,10 +17,11 @@ log = get_logger("practice")
 
 
 class Subscriber:
-    """One open stream. ``instruments`` None: it is a transaction stream."""
+    """One open stream. ``instruments`` None: it is a transaction stream; ``unix_times``: written in seconds."""
 
-    def __init__(self, instruments: frozenset[str] | None) -> None:
+    def __init__(self, instruments: frozenset[str] | None, unix_times: bool = False) -> None:
         self.instruments = instruments
+        self._unix_times = unix_times
         self.stalled_until = 0.0
         self.dropped = False
         self._lines: list[bytes] = []
@@ -32,11 +34,15 @@ class Subscriber:
 
     def send(self, line: bytes) -> None:
         """Queue a line."""
-        self._lines.append(line)
+        self._lines.append(self.written(line))
         if len(self._lines) > _BACKLOG:
             log.warning("a stream reader fell behind and is cut off", stream=self.kind, lines=len(self._lines))
             self.drop()
         self._wake.set()
+
+    def written(self, line: bytes) -> bytes:
+        """Return a line with times in the reader's format."""
+        return with_unix_times(line) if self._unix_times else line
 
     def drop(self) -> None:
         """End the stream without the final chunk, as a broken connection does."""
@@ -142,7 +148,7 @@ class Streams:
                 if subscriber.dropped:
                     break
                 if time.monotonic() - last_beat >= self.heartbeat_seconds:
-                    lines += heartbeat()
+                    lines += subscriber.written(heartbeat())
                     last_beat = time.monotonic()
                 if lines:
                     await response.write(lines)

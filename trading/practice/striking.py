@@ -39,7 +39,8 @@ class Striking:
         """
         match fault.kind:
             case FaultKind.ERROR:
-                return respond(Reply(fault.status, {"errorMessage": "A fault was injected"}))
+                headers = {"Retry-After": "1"} if fault.status == 429 else {}
+                return respond(Reply(fault.status, {"errorMessage": "A fault was injected"}, headers))
             case FaultKind.RATE_LIMIT:
                 wait = str(max(1, math.ceil(fault.seconds)))
                 return respond(Reply(429, {"errorMessage": "Rate limit exceeded"}, {"Retry-After": wait}))

@@ -77,6 +77,7 @@ class Venue:
         else:
             self._steps: Iterator[Step] = feed.steps(self.next_step, self.exchange.book.quotes)
         self._step: Step | None = next(self._steps, None)
+        self.ended = self._step is None
         if self._step is not None:
             self.next_step = self._step.index
         self._show_hours()

@@ -114,6 +114,10 @@ def test_times_in_the_format_the_client_wants(server: PracticeProcess) -> None:
         _, body, _ = server.call("GET", "/pricing?instruments=EUR_USD", headers={header: "UNIX"})
         seconds, fraction = body["time"].split(".")
         assert int(seconds) > 1.6e9 and len(fraction) == 9
+        request = Request(f"{server.account_url}/pricing/stream?instruments=EUR_USD", headers={header: "UNIX"})
+        request.add_header("Authorization", f"Bearer {server.token}")
+        with urlopen(request, timeout=10) as stream:
+            assert json.loads(stream.readline())["time"].partition(".")[0].isdigit()
     assert server.get("/pricing?instruments=EUR_USD")["time"].endswith("Z")
     _, _, headers = server.call("GET", "/summary", headers={"Accept-Encoding": "gzip"})
     assert "Content-Encoding" not in headers
