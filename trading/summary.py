@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from core.domain import AccountChanged, OrderFilled, OrderRejected, Quote
+from core.domain import AccountChanged, OrderFilled, OrderRejected, OrderRequest, Quote
 from core.errors import BadInputError
 from core.journal import read_entries
 from trading import records
@@ -58,7 +58,9 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     decisions: int
     predictions: dict[str, int]
     model_digests: list[str]
-    orders: int
+    orders: int  # sent, replacements of amended ones among them
+    cancels: int
+    amendments: int
     fills: int
     stops_filled: int
     orders_not_sent: int
@@ -105,6 +107,8 @@ class SummaryCollector:
         self.predictions: dict[str, int] = {}
         self.model_digests: set[str] = set()
         self.orders: list[str] = []
+        self.cancels = 0
+        self.amendments = 0
         self.not_sent = 0
         self.fills = 0
         self.stops_filled = 0
@@ -139,9 +143,12 @@ class SummaryCollector:
                 self.decisions.add(record.decision_id)
             case records.OrderSubmitted():
                 self._submitted[record.order.client_order_id] = record
-                self.orders.append(
-                    f"{record.order.client_order_id} {record.order.units} {record.order.stop_loss_price}"
-                )
+                self._count_order(record.order)
+            case records.AmendRequested():
+                self.amendments += 1
+                self._count_order(record.replacement)
+            case records.CancelRequested():
+                self.cancels += 1
             case records.OrderNotSent():
                 self.not_sent += 1
             case records.OrderBlocked():
@@ -204,6 +211,9 @@ class SummaryCollector:
                     reason=closing.reason,
                 )
             )
+
+    def _count_order(self, order: OrderRequest) -> None:
+        self.orders.append(f"{order.client_order_id} {order.units} {order.stop_loss_price}")
 
     def _count_reject(self, reason: str) -> None:
         self.rejects[reason] = self.rejects.get(reason, 0) + 1

@@ -456,6 +456,8 @@ class _Trader:
             predictions=dict(sorted(collected.predictions.items())),
             model_digests=sorted(collected.model_digests),
             orders=len(collected.orders),
+            cancels=collected.cancels,
+            amendments=collected.amendments,
             fills=collected.fills,
             stops_filled=collected.stops_filled,
             orders_not_sent=collected.not_sent,
