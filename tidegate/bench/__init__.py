@@ -1,0 +1,1 @@
+"""Benchmarks of the money path, each beside its budget or its peer in the same run."""
