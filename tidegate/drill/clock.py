@@ -12,7 +12,8 @@ from core.errors import UnavailableError
 
 _POLL_SECONDS = 0.001
 _POLLS = 500
-_SLEW_SECONDS = 0.25
+_SLEW_SECONDS = 0.1
+_WINDOW_SECONDS = 1.0
 
 
 class AcceleratedClock:
@@ -29,6 +30,8 @@ class AcceleratedClock:
         self._monotonic = monotonic
         self.speed = speed
         self._newest = market_ns
+        self._window = 0.0  # when the quotes began whose smallest lag is looked for; 0: with the next one
+        self._least_lag = 0
 
     @classmethod
     async def of(cls, url: str, token: str, speed: float) -> Self:
@@ -52,20 +55,31 @@ class AcceleratedClock:
             raise UnavailableError(f"practice broker at {url} does not say what time it is: {error}") from None
 
     def time_ns(self) -> int:
-        now = self._market_ns + round((time.monotonic() - self._monotonic) * self.speed * NANOSECONDS)
-        self._newest = max(self._newest, now)
+        self._newest = max(self._newest, self._now(time.monotonic()))
         return self._newest
 
+    def _now(self, moment: float) -> int:
+        return self._market_ns + round((moment - self._monotonic) * self.speed * NANOSECONDS)
+
     def observe(self, item: Quote | Heartbeat) -> None:
-        """Stand still until a market that fell behind (its broker was started again) has caught up, as NTP slews."""
+        """Follow the market's clock by its quotes, which are late at times and never early.
+
+        Behind a quote the clock steps forward. Ahead of all quotes of a second it stands still until the market has
+        caught up (the broker was started again meanwhile): time never runs back.
+        """
         if not isinstance(item, Quote):
             return  # the feed makes heartbeats of its own from this clock
-        behind = self.time_ns() - item.time_ns
-        if behind > _SLEW_SECONDS * self.speed * NANOSECONDS:
-            self._market_ns -= behind
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / self.speed)
+        moment = time.monotonic()
+        lag = self._now(moment) - item.time_ns
+        if lag < 0:
+            self._market_ns -= lag
+            lag = 0
+        self._least_lag = min(self._least_lag, lag) if self._window else lag
+        self._window = self._window or moment
+        if moment - self._window >= _WINDOW_SECONDS:
+            if self._least_lag > _SLEW_SECONDS * self.speed * NANOSECONDS:
+                self._market_ns -= self._least_lag
+            self._window = 0.0
 
 
 async def _market_time(session: aiohttp.ClientSession, url: str) -> int:
