@@ -194,6 +194,7 @@ class _Trader:
             await self._open_session(desk, resuming, token)
             if self.ledger is not None:
                 self.ledger.start()
+                upkeep.ledger = self.ledger
             assembler, source = self._assembler(instruments)
             self.loop = loop = TradingLoop(
                 self.config,

@@ -18,11 +18,14 @@ from trading.execution.plan import PlanOutcome
 from trading.feeds.clock_watch import ClockWatch
 from trading.feeds.interface import Feed
 from trading.following import EventFollower
+from trading.ledger.thread import LedgerThread
 from trading.reconciliation.continuous import Reconciler
 
 TICK_SECONDS = 0.1  # of the live timer
 PRICE_STREAM = "price_stream"
 DISK = "disk"
+DATABASE = "database"
+STALLED_SECONDS = 5.0  # a batch of rows takes milliseconds
 MINIMUM_FREE_BYTES = 256 * 1024 * 1024  # about a day of quotes; below it no new risk is taken
 _SLOW_SECONDS = 1.0  # between two looks at what does not change with an event
 
@@ -62,6 +65,7 @@ class Upkeep:
         self._next_slow = 0.0
         self.watch: ClockWatch | None = None  # of live sessions
         self.follower: EventFollower | None = None
+        self.ledger: LedgerThread | None = None
 
     async def begin(self) -> None:
         """Before anything is sent: look at the kill switch, and finish what it has left to do from before a restart."""
@@ -104,6 +108,13 @@ class Upkeep:
     def _look_around(self) -> None:
         if self.follower is not None:
             self.follower.look()
+        if self.ledger is not None:
+            stalled = self.ledger.stalled_seconds
+            if stalled > STALLED_SECONDS and DATABASE not in self._desk.state.degraded:
+                words = f"the database has owed an answer for {stalled:.0f} s: the journal alone is written"
+                self._degradation.begin(DATABASE, words)
+            elif stalled < STALLED_SECONDS and self.ledger.available:
+                self._degradation.end(DATABASE)
         heard = self._feed.heard_ns
         silent = self._clock.time_ns() - heard
         if heard and silent > self._silence_ns:

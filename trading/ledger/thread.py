@@ -60,6 +60,7 @@ class LedgerThread:
         self._available = True
         self._migrated = False
         self._renewed = 0.0
+        self._asked = 0.0  # since when the database has been asked; 0 between two rounds
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
     @property
@@ -71,6 +72,12 @@ class LedgerThread:
     def available(self) -> bool:
         """Whether the database answered the last time."""
         return self._available
+
+    @property
+    def stalled_seconds(self) -> float:
+        """How long the database has owed an answer: a frozen one gives neither an answer nor an error."""
+        asked = self._asked
+        return time.monotonic() - asked if asked else 0.0
 
     def take_lease(self, resuming: bool) -> int:
         """Migrate the database and take the account; return the fencing token.
@@ -109,6 +116,7 @@ class LedgerThread:
     def _run(self) -> None:
         while not self._stop.is_set():
             left = 0
+            self._asked = time.monotonic()
             try:
                 self._prepare()
                 self._renew()
@@ -128,6 +136,8 @@ class LedgerThread:
                 if not isinstance(error, IntegrityError):
                     return
                 self._stop.wait(RETRY_SECONDS)
+            finally:
+                self._asked = 0.0
             if not left:
                 self._stop.wait(POLL_SECONDS)
 
@@ -147,6 +157,10 @@ class LedgerThread:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
+            if self._thread.is_alive():
+                # Frozen in a request: asking again here would freeze the trader's end too.
+                _log.warning("database does not answer: the ledger catches up at the next start")
+                return False
         complete = False
         try:
             deadline = time.monotonic() + timeout_seconds
