@@ -11,6 +11,9 @@ from urllib.request import Request, urlopen
 import pytest
 from practice_fixtures import PracticeProcess, practice_broker
 
+from trading.matching import validation
+from trading.practice.application import REST, STREAMS
+
 pytestmark = pytest.mark.shared_data
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -239,3 +242,30 @@ def read_stream(server: PracticeProcess, path: str, count: int) -> list[dict[str
     request.add_header("Authorization", f"Bearer {server.token}")
     with urlopen(request, timeout=20) as stream:
         return [json.loads(stream.readline()) for _ in range(count)]
+
+
+def test_every_path_of_the_specification_is_served(shared_data: Path) -> None:
+    paths = json.loads((shared_data / "oanda_v20/openapi/v20.json").read_text())["paths"]
+    wanted = {
+        (method.upper(), re.sub(r"{\w+}", "{}", f"/v3{path}"))
+        for path, methods in paths.items()
+        for method in methods
+        if method in ("get", "post", "put", "patch")
+    }
+    served = {(method, re.sub(r"{\w+}", "{}", path)) for method, path, _ in REST}
+    served |= {("GET", re.sub(r"{\w+}", "{}", path)) for path, _ in STREAMS}
+    assert len(wanted) >= 38 and wanted - served == set()
+
+
+def test_every_reject_and_cancel_reason_is_the_protocols_own_word(shared_data: Path) -> None:
+    definitions = json.loads((shared_data / "oanda_v20/openapi/v20.json").read_text())["definitions"]
+    known = {word for name in ("TransactionRejectReason", "OrderCancelReason") for word in definitions[name]["enum"]}
+    folder = Path(validation.__file__).parent
+    written: set[str] = set()
+    for path in folder.glob("*.py"):
+        text = path.read_text()
+        pairs = re.findall(r'RefusalError\("([A-Z_]+)"\)|reject_reason ?= ?"([A-Z_]+)"', text)
+        written.update(word for pair in pairs for word in pair)
+    newer = {word for word in written if "FIFO_VIOLATION_SAFEGUARD" in word}  # added to v20 after this specification
+    assert {"INSUFFICIENT_MARGIN", "MARKET_HALTED", "BOUNDS_VIOLATION"} <= written
+    assert written - known - newer - {""} == set()
