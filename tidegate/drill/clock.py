@@ -61,6 +61,9 @@ class AcceleratedClock:
     def _now(self, moment: float) -> int:
         return self._market_ns + round((moment - self._monotonic) * self.speed * NANOSECONDS)
 
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self.speed)
+
     def observe(self, item: Quote | Heartbeat) -> None:
         """Follow the market's clock by its quotes, which are late at times and never early.
 

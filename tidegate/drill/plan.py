@@ -116,13 +116,16 @@ class SeedPlan(msgspec.Struct, frozen=True, kw_only=True):
     lives: tuple[LifePlan, ...]  # each ends in a kill; after them one undisturbed life ends the session
 
 
-def make_plan(seed: int, points: tuple[str, ...] = tuple(CRASH_POINTS), steps: int = STEPS) -> SeedPlan:
+def make_plan(
+    seed: int, points: tuple[str, ...] = tuple(CRASH_POINTS), steps: int = STEPS, deepest: int = 100
+) -> SeedPlan:
     """Return what a seed does.
 
     Args:
         seed: any integer from 0.
         points: the crash points to strike, in rotation.
         steps: length of the session.
+        deepest: at which passing of a point it is struck at most.
     """
     chance = random.Random(seed * 7919 + 17)
     names = [points[(2 * seed + number) % len(points)] for number in range(min(2, len(points)))]
@@ -137,7 +140,7 @@ def make_plan(seed: int, points: tuple[str, ...] = tuple(CRASH_POINTS), steps: i
     for name in sorted(names, key=lambda name: _place(name).need is Need.RESTART):
         if _place(name).need is Need.RESTART and not lives:
             lives.append(_random_kill(chance))
-        lives += _struck(name, chance, switch_off=switched)
+        lives += _struck(name, chance, deepest, switch_off=switched)
         switched = _place(name).need is Need.KILL_SWITCH
     for _ in range(chance.choice((0, 1, 1, 2))):
         lives.append(msgspec.structs.replace(_random_kill(chance), switch_off=switched))
@@ -164,10 +167,10 @@ def _place(name: str) -> Place:
     return PLACES.get(name, _DEFAULT)
 
 
-def _struck(name: str, chance: random.Random, switch_off: bool) -> list[LifePlan]:
+def _struck(name: str, chance: random.Random, deepest: int, switch_off: bool) -> list[LifePlan]:
     """Return the life that is struck at a place, and for the kill switch one that is killed while it carries on."""
     place = _place(name)
-    point = f"{name}:{chance.randint(1, place.most)}"
+    point = f"{name}:{min(chance.randint(1, place.most), deepest)}"
     if place.need is Need.KILL_SWITCH:
         switch = chance.choice(("stop", "flatten"))
         first = LifePlan(crash_point=point, switch_on=switch, switch_off=switch_off)

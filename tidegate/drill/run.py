@@ -53,6 +53,7 @@ def run_kill_drill(
     points: tuple[str, ...] | None = None,
     steps: int = STEPS,
     postgres: bool = True,
+    deepest: int = 100,
 ) -> DrillResult:
     """Run the seeds and return what came of them; a failing seed's folder is moved to ``keep``.
 
@@ -63,6 +64,7 @@ def run_kill_drill(
         progress: called after each seed with its result, how many are done, and how many failed.
         points: crash points to strike in rotation; None: all.
         steps: minutes of market a session has.
+        deepest: at which passing of a crash point it is struck at most; 1 reaches every point soon.
         postgres: whether some seeds have their ledger on an embedded PostgreSQL.
 
     Raises:
@@ -70,7 +72,7 @@ def run_kill_drill(
     """
     began = time.monotonic()
     chosen = points or tuple(CRASH_POINTS)
-    with _prepared(chosen, keep, steps, postgres) as order:
+    with _prepared(chosen, keep, steps, postgres, deepest) as order:
         results = list(_work(order, seeds, workers, progress))
     return DrillResult(
         seeds=tuple(sorted(results, key=lambda result: result.seed)),
@@ -104,7 +106,9 @@ def run_day_drill(day: DayOrder, keep: Path) -> DayResult:
 
 
 @contextmanager
-def _prepared(points: tuple[str, ...], keep: Path, steps: int, postgres: bool) -> Generator[WorkerOrder]:
+def _prepared(
+    points: tuple[str, ...], keep: Path, steps: int, postgres: bool, deepest: int = 100
+) -> Generator[WorkerOrder]:
     """Make what all workers share in a folder that goes away afterwards."""
     with tempfile.TemporaryDirectory(prefix="tidegate-drill-") as folder, ExitStack() as stack:
         shared = Path(folder)
@@ -117,6 +121,7 @@ def _prepared(points: tuple[str, ...], keep: Path, steps: int, postgres: bool) -
             points=points,
             steps=steps,
             keep=str(keep.absolute()),
+            deepest=deepest,
         )
         prepare(Path(order.state_path), Path(order.template))
         yield order

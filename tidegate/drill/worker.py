@@ -28,6 +28,7 @@ class WorkerOrder(msgspec.Struct, frozen=True):
     points: tuple[str, ...]
     steps: int
     keep: str  # folder for failing seeds
+    deepest: int = 100  # at which passing of a point it is struck at most
 
 
 def warm_up(state_path: Path) -> None:
@@ -53,7 +54,7 @@ def warm_up(state_path: Path) -> None:
 def run_seed(order: WorkerOrder, seed: int) -> SeedResult:
     """Run one seed in a folder of its own, which stays only where it failed."""
     folder = _fresh(order, f"seed-{seed}")
-    plan = make_plan(seed, order.points, order.steps)
+    plan = make_plan(seed, order.points, order.steps, order.deepest)
     result = SeedSession(plan, folder, _surroundings(order)).run()
     _tidy(order, folder, plan, result)
     return result
