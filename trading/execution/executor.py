@@ -32,9 +32,7 @@ from trading.risk.limits import RiskState
 
 _log = get_logger("trading")
 _DAY_SECONDS = 86_400.0
-CROSS_GRACE_NS = (
-    10_000_000_000  # so long after its end a plan's rest may be crossed; later it belongs to another market
-)
+CROSS_GRACE_NS = 10_000_000_000  # so long after its end a plan's rest may be crossed: later is another market
 # Refusals of our own risk rules that pass by themselves; any other one ends the plan.
 _PASSING = frozenset(
     {
@@ -45,6 +43,7 @@ _PASSING = frozenset(
         RejectReason.OUTSIDE_HOURS,
     }
 )
+_MARKET = (records.QuoteSeen, records.HeartbeatSeen)  # records that change nothing of an order, a position or a state
 _RESTRICTED = frozenset({RejectReason.STATE_HALTED, RejectReason.STATE_REDUCING})
 
 
@@ -87,6 +86,8 @@ class PlanExecutor:
         self._ticks: dict[str, int] = {}  # by plan: seen since its last child
         self._waits: dict[str, int] = {}  # by plan: nothing is sent before
         self._blocked: dict[str, records.OrderBlocked] = {}  # by child: refusals of our own risk rules
+        self._progress: dict[str, Progress] = {}  # by plan, until the next record that may change it
+        self._quiet: dict[str, int] = {}  # by plan: until then, or until such a record, there is nothing to do
         self._leftovers = False  # whether limit orders of ended plans may still stand
         desk.observers.append(self._observe)
 
@@ -139,9 +140,10 @@ class PlanExecutor:
         if self._lock.locked() or not (self._desk.state.plans or self._leftovers):
             return
         async with self._lock:
+            now = self._clock.time_ns()
             for plan_id in sorted(self._desk.state.plans):
                 plan = self._desk.state.plans.get(plan_id)
-                if plan is not None:
+                if plan is not None and now >= self._quiet.get(plan_id, 0):
                     await self._advance(plan, 0)
             if self._leftovers:
                 await self._cancel_leftovers()
@@ -200,7 +202,7 @@ class PlanExecutor:
         if state.risk_state is RiskState.HALTED or (state.kill_switch is not None and state.kill_switch.on):
             await self._end(plan, PlanOutcome.STOPPED, "trading is halted")
             return False
-        progress = read_progress(state.book, plan)
+        progress = self._progress_of(plan)
         if progress.working is not None:
             return await self._tend(plan, progress, progress.working)
         now = self._clock.time_ns()
@@ -274,10 +276,16 @@ class PlanExecutor:
         quote = self._desk.quotes.get(name)
         if quote is None or not quote.tradeable or not within_limit(plan, touch(plan, quote)):
             return False
-        if now < self._due_after(plan, progress) or name in self._desk.state.book.in_flight():
+        due = self._due_after(plan, progress)
+        if now < due:
+            self._quiet[plan.plan_id] = min(due, next_slice(plan, now) or due)
+            return False
+        if name in self._desk.state.book.in_flight():
             return False
         child = self._next_child(plan, progress, remaining, now, quote)
         if child is None:
+            if plan.maximum_participation is None:  # else each tick may let more out
+                self._quiet[plan.plan_id] = next_slice(plan, now) or now
             return False
         return await self._send(plan, child, received)
 
@@ -334,8 +342,7 @@ class PlanExecutor:
 
     async def _end(self, plan: ExecutionPlan, outcome: PlanOutcome, words: str) -> None:
         """Write the end first: from then on nothing more is sent, whatever becomes of cancelling the working child."""
-        book = self._desk.state.book
-        progress = read_progress(book, plan)
+        progress = self._progress_of(plan)
         text = describe_execution(plan, progress, self._instruments[plan.parent.instrument], words)
         now = self._clock.time_ns()
         self._desk.commit(records.PlanEnded(plan.plan_id, now, outcome, progress.executed, text))
@@ -363,7 +370,17 @@ class PlanExecutor:
             left = left or not order.state.terminal
         self._leftovers = left
 
+    def _progress_of(self, plan: ExecutionPlan) -> Progress:
+        progress = self._progress.get(plan.plan_id)
+        if progress is None:
+            progress = self._progress[plan.plan_id] = read_progress(self._desk.state.book, plan)
+        return progress
+
     def _observe(self, record: records.AnyRecord, _time_ns: int) -> None:
+        if isinstance(record, _MARKET):
+            return
+        self._progress.clear()
+        self._quiet.clear()
         if isinstance(record, records.OrderBlocked) and client_order_id(record.decision_id) in self._desk.state.plans:
             self._blocked[record.client_order_id] = record
 
