@@ -2,6 +2,7 @@
 snapshot is the whole state."""
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from trading.matching.exchange import Exchange
 from trading.matching.transactions import (
     AnyTransaction,
     ClientExtensions,
+    DailyFinancing,
     OnFillDetails,
     OrderCancel,
     OrderFill,
@@ -141,9 +143,20 @@ def play(exchange: Exchange, player: Player, script: list[tuple[object, ...]]) -
     return commands
 
 
-def opened(commission: Decimal = Decimal(0)) -> tuple[Exchange, Player, list[AnyCommand]]:
+RULES: list[dict[str, Any]] = [
+    {},
+    {"commission_per_million": Decimal(25), "financing": True},
+    {"hedging": True, "financing": True},
+    {"fifo": True},
+    {"liquidity": Decimal(7_000)},
+    {"hedging": True, "liquidity": Decimal(20_000), "weekend_halt": True},
+]
+rules = st.sampled_from(RULES)
+
+
+def opened(**chosen: Any) -> tuple[Exchange, Player, list[AnyCommand]]:
     player = Player()
-    configuration = AccountConfiguration(balance=Decimal(20_000), commission_per_million=commission)
+    configuration = AccountConfiguration(balance=Decimal(20_000), **chosen)
     exchange = Exchange(INSTRUMENTS, configuration, START)
     commands = player.opening()
     for command in commands:
@@ -152,9 +165,9 @@ def opened(commission: Decimal = Decimal(0)) -> tuple[Exchange, Player, list[Any
 
 
 @settings(max_examples=60)
-@given(scripts, st.sampled_from([Decimal(0), Decimal(25)]))
-def test_the_books_balance(script: list[tuple[object, ...]], commission: Decimal) -> None:
-    exchange, player, _ = opened(commission)
+@given(scripts, rules)
+def test_the_books_balance(script: list[tuple[object, ...]], chosen: dict[str, Any]) -> None:
+    exchange, player, _ = opened(**chosen)
     play(exchange, player, script)
     log = exchange.transactions
     assert [item.number for item in log] == list(range(1, len(log) + 1))
@@ -165,6 +178,10 @@ def test_the_books_balance(script: list[tuple[object, ...]], commission: Decimal
     for item in log:
         if isinstance(item, TransferFunds):
             balance += item.amount
+        elif isinstance(item, DailyFinancing):
+            assert item.financing == sum((part.financing for part in item.position_financings), Decimal(0))
+            balance += item.financing
+            assert item.account_balance == balance
         elif isinstance(item, OrderFill):
             parts = (*(item.trades_closed or ()), *([item.trade_reduced] if item.trade_reduced else []))
             assert item.pl == sum((part.realized_pl for part in parts), Decimal(0))
@@ -176,27 +193,38 @@ def test_the_books_balance(script: list[tuple[object, ...]], commission: Decimal
             assert item.account_balance == balance
             side = item.full_price.asks if item.units > 0 else item.full_price.bids
             assert item.price == side[0].price
-    assert (
-        exchange.book.balance
-        == balance
-        == exchange.book.configuration.balance + exchange.book.pl - (exchange.book.commission)
-    )
+    book = exchange.book
+    assert book.balance == balance == book.configuration.balance + book.pl + book.financing - book.commission
     value = exchange.valuation()
     assert value.nav == balance + value.unrealized_pl and value.margin_available >= 0
     for name, size in sizes.items():
         trades = exchange.log.open_trades.get(name, {}).values()
         assert sum((trade.units for trade in trades), Decimal(0)) == size
-        assert len({trade.units > 0 for trade in trades}) <= 1  # netting: one side only
-    assert sum((p.long.pl + p.short.pl for p in exchange.book.positions.values()), Decimal(0)) == exchange.book.pl
+        assert book.configuration.hedging or len({trade.units > 0 for trade in trades}) <= 1  # netting: one side only
+    assert sum((p.long.pl + p.short.pl for p in book.positions.values()), Decimal(0)) == book.pl
+    sides = [side for position in book.positions.values() for side in (position.long, position.short)]
+    assert sum((side.financing for side in sides), Decimal(0)) == book.financing
+    offered = book.configuration.liquidity
+    assert all(size >= 0 for taken in book.liquidity_taken.values() for size in taken)
+    closing = {"TAKE_PROFIT_ORDER", "STOP_LOSS_ORDER", "TRAILING_STOP_LOSS_ORDER", "MARKET_ORDER_MARGIN_CLOSEOUT"}
+    assert all(abs(i.units) <= offered for i in log if isinstance(i, OrderFill) and i.reason not in closing)
 
 
 @settings(max_examples=60)
-@given(scripts)
-def test_every_order_ends_once_or_rests(script: list[tuple[object, ...]]) -> None:
-    exchange, player, _ = opened()
+@given(scripts, rules)
+def test_every_order_ends_once_or_rests(script: list[tuple[object, ...]], chosen: dict[str, Any]) -> None:
+    exchange, player, _ = opened(**chosen)
     play(exchange, player, script)
     ended: dict[str, AnyTransaction] = {}
+    filled: dict[str, Decimal] = {}
     for item in exchange.transactions:
+        if isinstance(item, OrderFill):
+            filled[item.order_id] = filled.get(item.order_id, Decimal(0)) + item.units
+            order = exchange.book.orders[item.order_id]
+            assert order.units is None or abs(filled[item.order_id]) <= abs(order.units)  # never more than asked for
+            if order.filling_transaction_id != item.id:
+                assert order.filled_units is not None  # a part; the order went on
+                continue
         if isinstance(item, OrderFill | OrderCancel):
             assert item.order_id not in ended
             ended[item.order_id] = item
@@ -212,9 +240,9 @@ def test_every_order_ends_once_or_rests(script: list[tuple[object, ...]]) -> Non
 
 
 @settings(max_examples=40)
-@given(scripts, st.integers(0, 40))
-def test_a_snapshot_is_the_whole_state(script: list[tuple[object, ...]], cut: int) -> None:
-    exchange, player, _ = opened()
+@given(scripts, st.integers(0, 40), rules)
+def test_a_snapshot_is_the_whole_state(script: list[tuple[object, ...]], cut: int, chosen: dict[str, Any]) -> None:
+    exchange, player, _ = opened(**chosen)
     play(exchange, player, script[:cut])
     other = Exchange.restore(INSTRUMENTS, exchange.snapshot())
     assert other.snapshot() == exchange.snapshot()
@@ -225,9 +253,9 @@ def test_a_snapshot_is_the_whole_state(script: list[tuple[object, ...]], cut: in
 
 
 @settings(max_examples=40)
-@given(scripts)
-def test_the_journal_rebuilds_the_state(script: list[tuple[object, ...]]) -> None:
-    exchange, player, commands = opened()
+@given(scripts, rules)
+def test_the_journal_rebuilds_the_state(script: list[tuple[object, ...]], chosen: dict[str, Any]) -> None:
+    exchange, player, commands = opened(**chosen)
     commands += play(exchange, player, script)
     written = [msgspec.json.encode(command) for command in commands]
     again = Exchange(INSTRUMENTS, exchange.book.configuration, START)
@@ -237,10 +265,12 @@ def test_the_journal_rebuilds_the_state(script: list[tuple[object, ...]]) -> Non
 
 
 @settings(max_examples=40)
-@given(scripts)
-def test_a_quote_that_is_passed_over_would_have_done_nothing(script: list[tuple[object, ...]]) -> None:
-    quick, player, _ = opened()
-    slow, _, _ = opened()
+@given(scripts, rules)
+def test_a_quote_that_is_passed_over_would_have_done_nothing(
+    script: list[tuple[object, ...]], chosen: dict[str, Any]
+) -> None:
+    quick, player, _ = opened(**chosen)
+    slow, _, _ = opened(**chosen)
     for step in script:
         command = player.command(step, list(quick.book.trades))
         slow.log.windows.clear()  # every order is looked at
