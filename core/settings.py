@@ -31,6 +31,7 @@ class OandaSettings(Section):
     request_timeout_seconds: float = Field(default=5.0, gt=0)
     heartbeat_timeout_seconds: float = Field(default=12.0, gt=5.0)  # the broker beats every 5 s: two may be lost
     requests_per_second: float = Field(default=100.0, gt=0)  # documented limit 120
+    connections_per_second: float | None = Field(default=None, gt=0)  # None: 2 at OANDA's hosts (its limit), else free
 
 
 class DatabaseSettings(Section):

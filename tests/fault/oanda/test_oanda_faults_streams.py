@@ -150,6 +150,10 @@ async def test_garbage_between_ticks_is_skipped_and_counted(server: LoopbackV20,
         json.dumps(v20.price("1.1", 1) | {"bids": []}) + "\n",
         json.dumps(v20.price("1.1", 1) | {"time": "yesterday"}) + "\n",
         json.dumps(v20.price("1.1", 1) | {"instrument": ""}) + "\n",
+        json.dumps(v20.price("1.1", 1, instrument="GBP_USD")) + "\n",  # nobody asked for it
+        json.dumps(v20.price("1.1", 1) | {"asks": [{"price": 0}]}) + "\n",
+        json.dumps(v20.price("1.1", 1) | {"tradeable": "yes"}) + "\n",
+        json.dumps(v20.price("1.1", 1))[:40] + "\n",
     ]
     server.on("GET /pricing/stream", stream(v20.price("1.1", 1), *garbage, "\n", v20.price("1.2", 2)))
     quotes = await take(broker.quotes(["EUR_USD"]), 2)
@@ -325,3 +329,33 @@ async def test_ids_that_were_never_given_out_are_no_hole(server: LoopbackV20, br
 
     server.on("GET /transactions/stream", act)
     assert [event.transaction_id for event in await take(broker.events(10), 1)] == [15]
+
+
+async def test_lines_of_any_shape_lose_and_double_no_event(server: LoopbackV20, broker: OandaBroker) -> None:
+    """Between real lines: wrong types, halves, foreign ids, repeats and an order turned round."""
+    ledger = Ledger(server)
+
+    def act(wire: Wire, request: Request) -> None:
+        ledger.after_catch_up(wire)
+        ledger.happen(6)
+        lines = [json.dumps(transaction) for transaction in ledger.transactions[-6:]]
+        broken = [
+            json.dumps({"id": 17, "type": ["ORDER_FILL"], "time": None}),
+            json.dumps({"id": {"a": 1}, "type": "ORDER_CANCEL"}),
+            json.dumps({"id": "17", "type": "ORDER_FILL", "time": v20.TIME, "tradesClosed": 7}),
+            json.dumps({"id": "17", "type": "LIMIT_ORDER", "time": v20.TIME, "clientExtensions": "x"}),
+            json.dumps({"type": "HEARTBEAT", "lastTransactionID": "many"}),
+            json.dumps({"id": "999999", "type": "DAILY_FINANCING", "time": v20.TIME}),
+            lines[2][:30],
+            "[1, 2]",
+        ]
+        for text in (lines[1], broken[0], lines[0], *broken[1:4], lines[1], lines[3], *broken[4:], lines[2], lines[5]):
+            wire.chunk(text + "\n")
+        wire.line(v20.heartbeat(9, 10 + 6))
+        wire.hold()
+
+    server.on("GET /transactions/stream", act)
+    events = await take(broker.events(10), 6)
+    assert [event.transaction_id for event in events] == list(range(11, 17))
+    await malformed(broker, "transaction", 8)
+    assert broker.stream_health()["transaction"].connections == 1

@@ -7,8 +7,9 @@ from oandapyV20.oandapyV20 import TRADING_ENVIRONMENTS
 from core.clock import LiveClock
 from core.errors import ConfigurationError
 from core.settings import OandaSettings
-from trading.brokers.oanda import OandaBroker
+from trading.brokers.oanda import OandaBroker, environment
 from trading.brokers.oanda.environment import rest_host, select_environment, stream_host
+from trading.brokers.oanda.pacing import TokenBucket
 
 
 def test_practice_is_the_default() -> None:
@@ -68,3 +69,29 @@ def test_missing_credentials_are_named(field: str) -> None:
     del values[field]
     with pytest.raises(ConfigurationError, match=f"TIDEGATE_OANDA__{field.upper()}"):
         OandaBroker(OandaSettings(**values), LiveClock())  # type: ignore[arg-type]
+
+
+def test_new_connections_are_paced_at_the_brokers_own_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    now = 0.0
+
+    def bucket(rate: float, burst: float) -> TokenBucket:
+        return TokenBucket(rate, burst, now=lambda: now, sleep=waits.append)
+
+    monkeypatch.setattr(environment, "TokenBucket", bucket)
+    monkeypatch.setattr(environment, "_paces", {})
+    own = select_environment(OandaSettings(), allow_live=False)
+    for _ in range(4):
+        environment.await_connection(own)
+    assert waits == [0.5, 1.0]  # two at once, then one every half second
+    assert select_environment(OandaSettings(), allow_live=False) == own
+    environment.await_connection(own, urgent=True)  # a second adapter counts on; an order does not stand in the queue
+    assert waits == [0.5, 1.0, 0.5]
+    host = {"rest_url": "http://127.0.0.1:1", "stream_url": "http://127.0.0.1:2"}
+    other = select_environment(OandaSettings(**host), allow_live=False)
+    for _ in range(9):
+        environment.await_connection(other)
+    assert len(waits) == 3
+    environment.await_connection(select_environment(OandaSettings(**host, connections_per_second=1.0), False))
+    environment.await_connection(other)
+    assert waits[3:] == [1.0]

@@ -31,6 +31,7 @@ from trading.brokers.oanda.transactions import EventStream
 from trading.brokers.v20.translate import account_state, instrument_of, open_order
 
 _JOIN_SECONDS = 2.0
+_STREAMS = 20  # open at a time: OANDA's documented limit, one of them the prices
 
 
 class OandaBroker:
@@ -216,7 +217,13 @@ class OandaBroker:
             raise self._quotes.failure
 
     def events(self, since_transaction_id: int) -> AsyncIterator[BrokerEvent]:
-        """Yield the account's events from an id on, over all reconnects."""
+        """Yield the account's events from an id on, over all reconnects.
+
+        Raises:
+            UnavailableError: as many streams are open as the broker allows.
+        """
+        if len(self._event_streams) >= _STREAMS - 1:
+            raise UnavailableError(f"{len(self._event_streams)} transaction streams are open: read one of them instead")
         stream = EventStream(
             self._connection.environment,
             self._connection.token,

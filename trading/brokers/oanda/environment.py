@@ -6,7 +6,10 @@ from oandapyV20.oandapyV20 import TRADING_ENVIRONMENTS
 
 from core.errors import ConfigurationError
 from core.settings import OandaSettings
+from trading.brokers.oanda.pacing import TokenBucket
 
+_CONNECTIONS_PER_SECOND = 2.0  # new ones, by OANDA's best-practice page; beyond it the hosts refuse them
+_paces: dict[str, TokenBucket] = {}  # by environment: the limit counts all connections of this machine
 _LIVE_HOST_MARK = "fxtrade"  # api-fxtrade.oanda.com and stream-fxtrade.oanda.com hold real accounts
 
 
@@ -28,11 +31,25 @@ def select_environment(settings: OandaSettings, allow_live: bool) -> str:
     stream = _checked(settings.stream_url, "TIDEGATE_OANDA__STREAM_URL", settings) or defaults["stream"]
     if settings.rest_url and not settings.stream_url:
         raise ConfigurationError("TIDEGATE_OANDA__REST_URL is set without TIDEGATE_OANDA__STREAM_URL: set both")
-    if (rest, stream) == (defaults["api"], defaults["stream"]):
-        return settings.environment
-    name = f"tidegate {rest} {stream}"
+    own = (rest, stream) == (defaults["api"], defaults["stream"])
+    name = settings.environment if own else f"tidegate {rest} {stream}"
     TRADING_ENVIRONMENTS[name] = {"api": rest, "stream": stream}
+    rate = settings.connections_per_second or (_CONNECTIONS_PER_SECOND if own else None)
+    if rate is not None and name not in _paces:
+        _paces[name] = TokenBucket(rate, burst=rate)
     return name
+
+
+def await_connection(environment: str, urgent: bool = False) -> None:
+    """Wait until a new connection to a registered environment may be opened. Blocking.
+
+    Args:
+        environment: its name.
+        urgent: for orders: does not wait behind others.
+    """
+    pace = _paces.get(environment)
+    if pace is not None:
+        pace.take(urgent)
 
 
 def rest_host(environment: str) -> str:

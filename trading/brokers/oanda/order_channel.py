@@ -28,7 +28,7 @@ from urllib3.util import make_headers
 
 from core.errors import ConfigurationError, OutcomeUnknownError, RateLimitedError, TidegateError, UnavailableError
 from core.logging import get_logger
-from trading.brokers.oanda.environment import rest_host
+from trading.brokers.oanda.environment import await_connection, rest_host
 from trading.brokers.oanda.pacing import CONNECT_TIMEOUT_SECONDS, CircuitBreaker, TokenBucket
 from trading.brokers.oanda.replies import Reply, object_of, refusal, unreadable
 
@@ -62,6 +62,7 @@ class OrderChannel:
     def __init__(
         self, environment: str, token: str, timeout_seconds: float, bucket: TokenBucket, breaker: CircuitBreaker
     ) -> None:
+        self._environment = environment
         self._host = urlsplit(rest_host(environment))
         self._timeout = timeout_seconds
         self._bucket = bucket
@@ -192,6 +193,7 @@ class OrderChannel:
     def _connect(self, what: str) -> None:
         self._drop()
         connection = self._new_connection()
+        await_connection(self._environment, urgent=True)
         try:
             connection.connect()
         except (OSError, http.client.HTTPException) as error:  # before the first byte of the request

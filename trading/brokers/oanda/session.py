@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from core.errors import ConfigurationError, RateLimitedError, TidegateError, UnavailableError
-from trading.brokers.oanda.environment import rest_host
+from trading.brokers.oanda.environment import await_connection, rest_host
 from trading.brokers.oanda.pacing import CONNECT_TIMEOUT_SECONDS, CircuitBreaker, TokenBucket, backoff_seconds
 from trading.brokers.oanda.replies import Reply, refusal, unreadable
 
@@ -121,6 +121,7 @@ class RestClient:
     def _api(self) -> API:
         api = cast("API | None", getattr(self._local, "api", None))
         if api is None:
+            await_connection(self._environment)
             api = new_api(self._environment, self._token, self._timeout)
             api.client.hooks["response"].append(self._note)
             with self._lock:

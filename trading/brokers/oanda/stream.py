@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from core.errors import ConfigurationError, IntegrityError, TidegateError, UnavailableError
 from core.logging import get_logger
-from trading.brokers.oanda.environment import stream_host
+from trading.brokers.oanda.environment import await_connection, stream_host
 from trading.brokers.oanda.pacing import backoff_seconds
 from trading.brokers.oanda.session import new_api
 
@@ -131,6 +131,7 @@ class LineStream:
 
     def _once(self) -> TidegateError:
         """Connect and read until the connection is lost; return why."""
+        await_connection(self._environment)
         api = new_api(self._environment, self._token, self._timeout)
         try:
             with api.client.get(
