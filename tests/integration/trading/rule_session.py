@@ -1,5 +1,6 @@
 """A rule strategy over bars of seconds, and what runs it on a practice broker with a clock of its own."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -34,17 +35,26 @@ class Alternating:
         names: instruments.
         units: of a long position.
         hold: stay long instead.
+        goal: ``reached`` is set after so many steps.
         stop: distance of an attached stop, as a share of the price; 0 attaches none.
     """
 
     def __init__(
-        self, strategy: str, names: Sequence[str] = PAIRS, units: int = 1000, stop: float = 0.0, hold: bool = False
+        self,
+        strategy: str,
+        names: Sequence[str] = PAIRS,
+        units: int = 1000,
+        stop: float = 0.0,
+        hold: bool = False,
+        goal: int = 0,
     ) -> None:
         self._strategy = strategy
         self._names = tuple(names)
         self._units = Decimal(units)
         self._stop = stop
         self._hold = hold
+        self._goal = goal
+        self.reached = asyncio.Event()
         self.steps = 0
         self.exits_only: list[Mapping[str, str]] = []
         self.finished = False
@@ -55,6 +65,8 @@ class Alternating:
 
     def observe(self, step: Step) -> None:
         self.steps += 1
+        if self.steps == self._goal:
+            self.reached.set()
 
     async def prepare(self, step: Step) -> None: ...
 
