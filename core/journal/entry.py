@@ -17,6 +17,7 @@ HEAD = struct.Struct("<8sQI")
 _HEAD_CONTENT = struct.Struct("<8sQ")
 PREFIX = struct.Struct("<II")
 _BODY = struct.Struct("<QqBB")
+_COVERED = struct.Struct("<IQqBB")
 _LENGTH = struct.Struct("<I")
 _DURABLE = 1
 MAXIMUM_BODY = 16 * 1024 * 1024  # a longer length is a broken one
@@ -57,9 +58,11 @@ def encode_entry(sequence: int, time_ns: int, kind: bytes, payload: bytes, durab
     """
     if len(kind) > 255 or len(payload) > MAXIMUM_BODY - 512:
         raise ValueError(f"journal entry of kind {kind[:32]!r} with {len(payload)} bytes is too long")
-    body = _BODY.pack(sequence, time_ns, _DURABLE if durable else 0, len(kind)) + kind + payload
-    length = _LENGTH.pack(len(body))
-    return length + _LENGTH.pack(zlib.crc32(body, zlib.crc32(length))) + body
+    length = _BODY.size + len(kind) + len(payload)
+    flags = _DURABLE if durable else 0
+    # Length and body in one piece, as the checksum covers them; on disk it stands between both.
+    covered = b"".join((_COVERED.pack(length, sequence, time_ns, flags, len(kind)), kind, payload))
+    return b"".join((covered[:4], _LENGTH.pack(zlib.crc32(covered)), covered[4:]))
 
 
 def decode_entry(content: bytes | memoryview, offset: int) -> tuple[Entry, int] | None:

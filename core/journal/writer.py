@@ -147,7 +147,7 @@ class Journal:
             if self._failure is not None:
                 raise UnavailableError(f"journal {self._directory} failed before: {self._failure.strerror}")
             sequence = self.last_sequence + 1
-            entry = encode_entry(sequence, time_ns, kind.encode("ascii"), payload, durable)
+            entry = encode_entry(sequence, time_ns, kind.encode(), payload, durable)
             self.last_sequence = sequence
             self._buffer.append(entry)
             self._buffered += len(entry)
@@ -217,12 +217,27 @@ class Journal:
             self._fill_reserve()
             self._stop.wait(self._interval)
             self._wake.clear()
-            with self._mutex:
-                try:
-                    if self._failure is None and not self._stop.is_set():
-                        self._flush(synchronise=True)
-                except OSError as error:
-                    self._failure = error
+            try:
+                self._commit_group()
+            except OSError as error:
+                self._failure = error
+
+    def _commit_group(self) -> None:
+        """Write what was collected and synchronise it, without keeping an order waiting for the disk meanwhile."""
+        with self._mutex:
+            if self._failure is not None or self._stop.is_set():
+                return
+            self._flush(synchronise=False)
+            written = self.last_sequence
+            if self.durable_sequence >= written:
+                return
+            descriptor = os.dup(self._descriptor)  # a rotation closes the other one
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        with self._mutex:
+            self.durable_sequence = max(self.durable_sequence, written)
 
     def _fill_reserve(self) -> None:
         """Fill ahead without keeping a writer waiting; a segment that was closed meanwhile takes nothing."""
