@@ -40,8 +40,8 @@ def optimise_by_hand(impact: ac.Impact, risk_aversion: float, units: float, dura
 
 
 def test_the_papers_example() -> None:
-    # Section 2.3 and 3.4 print κ ≈ 0.61 a day for λ = 1e-6; the costs of the two ends are computed by hand from
-    # equations (20) to (23): E and V of the straight line, and of selling all in the first period.
+    # The paper's κ for λ = 1e-6 is about 0.6 a day; the costs of the two ends of its frontier follow from its sections
+    # 1.4 and 1.5 by hand: selling evenly, and selling all in the first period.
     assert ac.urgency(PAPER, 1e-6, 1.0) == pytest.approx(0.607, abs=5e-4)
     line = ac.trajectory(PAPER, 0.0, DAYS, 5)
     assert line.tolist() == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0])
