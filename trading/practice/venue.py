@@ -12,7 +12,6 @@ from typing import Any
 
 from core.clock import NANOSECONDS, to_rfc3339
 from core.domain import Instrument, Quote
-from core.errors import ConfigurationError
 from core.logging import get_logger
 from trading.matching.commands import AnyCommand, Halt, Ticks
 from trading.matching.exchange import Exchange
@@ -23,13 +22,12 @@ from trading.practice.config import ClockMode, PracticeConfig
 from trading.practice.faults import Fault, Faults
 from trading.practice.feeds.interface import Feed, SkippingFeed, Step
 from trading.practice.persistence import Store
+from trading.practice.recovery import check_recovered
 from trading.practice.replies import ENCODER
 from trading.practice.streams import Streams
 
 log = get_logger("practice")
 
-# What an account is opened with and keeps: its journal was written by these rules.
-_FIXED = ("hedging", "fifo", "weekend_halt", "maintenance", "financing", "financing_rates", "liquidity")
 _LONGEST_WALK_NS = 10 * NANOSECONDS
 
 
@@ -69,7 +67,7 @@ class Venue:
             store.begin(self.exchange)
         else:
             self.exchange, (self.next_step, self._offset) = recovered
-            self._check_recovered(config, feed)
+            check_recovered(self.exchange.book, config, feed)
         self._refill(opening)
         if config.clock is ClockMode.REAL and recovered is not None and isinstance(feed, SkippingFeed):
             self._steps = feed.skip(time.time_ns(), self.exchange.book.quotes)  # nobody saw what lies between
@@ -81,32 +79,6 @@ class Venue:
         if self._step is not None:
             self.next_step = self._step.index
         self._show_hours()
-
-    def _check_recovered(self, config: PracticeConfig, feed: Feed) -> None:
-        """Refuse a state folder that belongs to something else.
-
-        Raises:
-            ConfigurationError: another account, one with other rules, another start of the feed, or instruments that
-                are missing here.
-        """
-        book, folder = self.exchange.book, config.state_directory
-        if book.configuration.account_id != config.account_id:
-            raise ConfigurationError(f"the state folder {folder} holds another account: use a folder of its own")
-        if book.created_time != to_rfc3339(feed.start_ns):
-            raise ConfigurationError(
-                f"the state folder {folder} belongs to a market that starts at {book.created_time}, "
-                f"this one starts at {to_rfc3339(feed.start_ns)}: use the same --from and data, or another folder"
-            )
-        wanted = config.account()
-        changed = [name for name in _FIXED if getattr(book.configuration, name) != getattr(wanted, name)]
-        if changed:
-            raise ConfigurationError(
-                f"the state folder {folder} holds an account with another {', '.join(changed)}: "
-                "start with the same options, or with another folder"
-            )
-        missing = sorted(book.quotes.keys() - set(feed.instruments))
-        if missing:
-            raise ConfigurationError(f"the state folder {folder} has {', '.join(missing)}, this market has not")
 
     def _refill(self, opening: list[Quote]) -> None:
         """Fill the candle store with what was already published before a restart; the feed is deterministic.
