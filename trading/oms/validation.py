@@ -36,8 +36,8 @@ def rounded(order: OrderRequest, instrument: Instrument) -> OrderRequest:
     """Return the order with prices of the instrument's precision; the same object where nothing changes."""
     changes: dict[str, Decimal] = {}
     for field in _PRICES:
-        value = getattr(order, field)
-        if value is not None and value.is_finite():
+        value: Decimal | None = getattr(order, field)
+        if value is not None and value.is_finite() and not _fits(value, instrument.display_precision):
             nearest = instrument.round_price(value)
             if nearest != value and nearest > 0:
                 changes[field] = nearest
@@ -96,6 +96,12 @@ def amendment_refusal(
     return None
 
 
+def _fits(value: Decimal, decimals: int) -> bool:
+    """Whether a finite number is written with no more decimals: the usual case, cheap to see."""
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and -exponent <= decimals
+
+
 def _identity(order: OrderRequest) -> Refusal | None:
     name = order.client_order_id
     if not 0 < len(name) <= MAXIMUM_LENGTH or not name.isascii() or not name.isprintable():
@@ -108,7 +114,7 @@ def _size(order: OrderRequest, instrument: Instrument) -> Refusal | None:
     invalid = RejectReason.INVALID_UNITS
     if not units.is_finite() or units == 0:
         return invalid, f"{units} units: give a number that is not 0, negative to sell"
-    if instrument.round_units(units) != units:
+    if not _fits(units, instrument.units_precision) and instrument.round_units(units) != units:
         return invalid, f"{units} units: {instrument.name} is traded in steps of {instrument.unit_step}"
     if abs(units) < instrument.minimum_units:
         return invalid, f"{units} units: the broker takes no less than {instrument.minimum_units}"
@@ -119,13 +125,13 @@ def _size(order: OrderRequest, instrument: Instrument) -> Refusal | None:
 
 def _numbers(order: OrderRequest, instrument: Instrument) -> Refusal | None:
     for field in _PRICES:
-        value = getattr(order, field)
+        value: Decimal | None = getattr(order, field)
         if value is None:
             continue
         words = field.replace("_", " ")
         if not value.is_finite() or value <= 0:
             return RejectReason.INVALID_PRICE, f"{words} {value}: give a number above 0"
-        if instrument.round_price(value) != value:
+        if not _fits(value, instrument.display_precision) and instrument.round_price(value) != value:
             return RejectReason.INVALID_PRICE, f"{words} {value}: {instrument.name} has steps of {instrument.tick}"
     return None
 
