@@ -1,4 +1,4 @@
-"""The peer of ``tidegate bench replay``: run by the Python of nautilus_trader's own environment, imports nothing of ours.
+"""The peer of ``tidegate bench replay``: run by the Python of its own environment; imports nothing of ours.
 
 Arguments: file of ticks, fast and slow period, units, bar seconds. The last line of stdout is one JSON object.
 """

@@ -5,26 +5,40 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_settings
+from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_settings, say
 from tidegate.commands.release import Name, Version, model_of
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="features or serving.")],
+    name: Annotated[str, typer.Argument(help="features, serving, order-path, replay or journal.")],
     url: Annotated[
         str | None,
-        typer.Option(help="Of a running inference service; one of its own when not given.", show_default=False),
+        typer.Option(help="serving: a running inference service; one of its own when not given.", show_default=False),
     ] = None,
+    orders: Annotated[int, typer.Option(help="order-path, journal: how many.", min=50)] = 1000,
+    ticks: Annotated[
+        Path | None,
+        typer.Option(help="replay: folder of LEAN ticks of EUR_USD; simulated when not given.", show_default=False),
+    ] = None,
+    count: Annotated[int, typer.Option(help="replay: at most so many ticks.", min=1000)] = 200_000,
+    repeats: Annotated[int, typer.Option(help="replay: runs of each.", min=1)] = 3,
+    peer_python: Annotated[
+        Path | None, typer.Option(help="replay: Python of an environment with nautilus_trader.", show_default=False)
+    ] = None,
+    install_peer: Annotated[
+        bool, typer.Option("--install-peer", help="replay: make that environment under <state>/cache.")
+    ] = False,
     state: State = None,
     json: Json = False,
 ) -> None:
     """Measure a room on this machine, each figure beside its budget or its peer in the same run.
 
-    `serving` measures the approved models of the state directory.
+    `serving` measures the approved models of the state directory. `order-path`: decision to bytes out to accepted.
+    `replay`: ticks through the full loop, beside nautilus_trader where there is one.
 
-    Example: tidegate bench features
+    Example: tidegate bench replay --ticks ticks/eurusd --install-peer
     """
-    load_settings(state, "bench")
+    settings = load_settings(state, "bench")
     from core.errors import UsageError
 
     if name == "features":
@@ -35,9 +49,33 @@ def bench(
         from serving import bench as serving_bench
 
         result = serving_bench.run(url)
+    elif name == "order-path":
+        from tidegate.bench import order_path
+
+        _only_errors()
+        result = order_path.run(orders)
+    elif name == "journal":
+        from tidegate.bench import journal
+
+        result = journal.run(orders, settings.state)
+    elif name == "replay":
+        from tidegate.bench import replay
+
+        _only_errors()
+        if install_peer:
+            say(f"installing {replay.PEER}")
+            peer_python = replay.install_peer(settings.state / "cache" / "nautilus")
+        result = replay.run(ticks, count, repeats, peer_python)
     else:
-        raise UsageError(f"no benchmark {name!r}: there are features, serving")
+        raise UsageError(f"no benchmark {name!r}: there are features, serving, order-path, replay, journal")
     finish(result, json, "\n".join(_lines(result)))
+
+
+def _only_errors() -> None:
+    """Keep what a session says about each step out of the measurement."""
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
 
 
 def reconcile(
@@ -59,7 +97,7 @@ def reconcile(
     import msgspec
 
     from core.errors import ConfigurationError, ExitCode
-    from tidegate.demo.verify import BrokerView, reconcile_ledger
+    from tidegate.broker_view import BrokerView, reconcile_ledger
     from tidegate.platform import platform
     from tidegate.trader import BrokerName, TradeOptions, account_settings
 

@@ -21,6 +21,7 @@ from core.params import read_params
 from core.settings import Settings, get_settings
 from monitoring.report.page import write_page
 from monitoring.report.summary import RunSummary, StageRecord
+from tidegate.broker_view import BrokerView, reconcile_ledger
 from tidegate.demo import collect, services, verify
 from tidegate.demo.flow_stages import Background, FlowStages
 from tidegate.demo.market import market_overlay
@@ -248,7 +249,7 @@ class _Demo:
 
     def _verify(self, addresses: Addresses, supervisor: Supervisor, session: dict[str, Any]) -> tuple[Any, Any]:
         with self.progress.stage("reconcile") as stage:
-            rows = verify.reconcile_ledger(addresses.database_url, self.session, self.view)
+            rows = reconcile_ledger(addresses.database_url, self.session, self.view)
             parity = verify.feature_parity(self.workspace, Path(session["live_features_path"]), self.kind)
             supervisor.stop([services.PRACTICE])
             equal = sum(row.equal for row in rows)
@@ -363,9 +364,9 @@ def _service_pids(supervisor: Supervisor) -> list[int]:
     return [s.process.pid for s in supervisor.services.values() if s.process is not None and s.process.pid]
 
 
-def _broker_view(folder: Path) -> verify.BrokerView:
+def _broker_view(folder: Path) -> BrokerView:
     ready = read_json(folder / "practice-broker.json")
-    return verify.BrokerView(ready["rest_url"], ready["token"], ready["account_id"])
+    return BrokerView(ready["rest_url"], ready["token"], ready["account_id"])
 
 
 def _page(addresses: Addresses) -> str:
