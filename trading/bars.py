@@ -141,11 +141,16 @@ class BarBuilder:
                 close, bid, bid, bid, bid, ask, ask, ask, ask, 1, quote.arrival_ns, quote.simulated
             )
             return
-        bar.bid_high = max(bar.bid_high, bid)
-        bar.bid_low = min(bar.bid_low, bid)
+        # Compared, not max() and min(): this runs with every tick.
+        if bid > bar.bid_high:
+            bar.bid_high = bid
+        elif bid < bar.bid_low:
+            bar.bid_low = bid
         bar.bid_close = bid
-        bar.ask_high = max(bar.ask_high, ask)
-        bar.ask_low = min(bar.ask_low, ask)
+        if ask > bar.ask_high:
+            bar.ask_high = ask
+        elif ask < bar.ask_low:
+            bar.ask_low = ask
         bar.ask_close = ask
         bar.ticks += 1
         bar.arrival_ns = quote.arrival_ns

@@ -90,7 +90,8 @@ class Upkeep:
         """Do what is due."""
         await self.kill_switch.poll()
         await self.executor.run_due()
-        await self.reconciler.run_due()
+        if self.reconciler.due():
+            await self.reconciler.run_due()
 
     async def tick(self) -> None:
         """Do what is due while the feed may be silent, and look after clock, streams and disk."""

@@ -77,6 +77,7 @@ class Reconciler:
         self._degradation = degradation
         self._live = live
         now = clock.time_ns()
+        self._in_flight_ns = _ns(parameters.in_flight_seconds)
         self._in_flight_due = 0
         self._orders_due = now + _ns(parameters.open_orders_seconds)
         self._positions_due = now + _ns(parameters.positions_seconds)
@@ -90,8 +91,21 @@ class Reconciler:
         self._said: set[tuple[str, str, str, str]] = set()  # standing differences, each written once
         self.finished: dict[str, int] = {}  # when each scope was last compared to the end
 
+    def due(self) -> bool:
+        """Whether ``run_due`` has anything to do; cheap, for after every event of the feed."""
+        now = self._clock.time_ns()
+        if now >= self._in_flight_due:
+            if self._flying or self._tries or self._desk.state.book.open():
+                return True
+            self._in_flight_due = now + self._in_flight_ns
+        if self._live:
+            return self._look is not None or now >= self._orders_due or now >= self._positions_due
+        return self._desk.state.steps >= self._steps_due
+
     async def run_due(self) -> None:
-        """Do what is due, if anything is; cheap, for after every event of the feed."""
+        """Do what is due, if anything is."""
+        if not self.due():
+            return
         now = self._clock.time_ns()
         if now >= self._in_flight_due:
             await self._ask_in_flight(now)
@@ -125,7 +139,7 @@ class Reconciler:
 
     async def _ask_in_flight(self, now: int) -> None:
         """Ask about what has been in flight for too long. Inside the loop: nothing may be sent meanwhile."""
-        self._in_flight_due = now + _ns(self._parameters.in_flight_seconds)
+        self._in_flight_due = now + self._in_flight_ns
         flying = [order.key for order in self._desk.state.book.open() if order.state in _IN_FLIGHT]
         self._flying = {key: self._flying.get(key, now) for key in flying}
         oldest = now - _ns(self._parameters.in_flight_age_seconds)
