@@ -1,6 +1,5 @@
 """``tidegate volume-profile``: estimate at which time of the week how much is traded; VWAP follows it."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
