@@ -1,6 +1,7 @@
 """Where the processor time of the tick path goes: samples the stack each millisecond of CPU while ticks are replayed.
 
-Usage: python scripts/profile_tick_path.py [TICKS]. Prints the share of each function, own and with what it calls.
+Usage: python scripts/profile_tick_path.py [TICKS [FOLDER OF LEAN TICKS]]. Prints the share of each function, own and with
+what it calls.
 Sampling costs little and distorts nothing, unlike a tracing profiler, which makes small functions look expensive.
 """
 
@@ -16,7 +17,7 @@ from types import FrameType
 import structlog
 
 from tidegate.bench.replay import run_ours
-from tidegate.bench.ticks import simulated_ticks
+from tidegate.bench.ticks import load_ticks
 
 own: collections.Counter[str] = collections.Counter()
 inclusive: collections.Counter[str] = collections.Counter()
@@ -40,12 +41,13 @@ def _sample(_number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Replay simulated ticks and print the shares."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    quotes = simulated_ticks(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000, 7)
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    quotes, _ = load_ticks(folder, int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
     signal.signal(signal.SIGPROF, _sample)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as scratch:
         signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
         began = time.process_time()
-        asyncio.run(run_ours(quotes, Path(folder)))
+        asyncio.run(run_ours(quotes, Path(scratch)))
         seconds = time.process_time() - began
         signal.setitimer(signal.ITIMER_PROF, 0)
     total = sum(own.values())

@@ -68,9 +68,9 @@ def main() -> None:
             )
         )
     )
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     engine.run()
-    elapsed = time.perf_counter() - began
+    elapsed, cpu = time.perf_counter() - began, time.process_time() - cpu
     # A reversal is two orders (close, open); the one that ends on a side is the position taken.
     trades: list[tuple[int, int]] = []
     held = 0
@@ -81,7 +81,7 @@ def main() -> None:
         if held:
             boundary = -(-int(order.ts_init) // length) * length
             trades.append((boundary, 1 if held > 0 else -1))
-    sys.stdout.write("\n" + json.dumps({"seconds": elapsed, "trades": trades}) + "\n")
+    sys.stdout.write("\n" + json.dumps({"seconds": elapsed, "cpu_seconds": cpu, "trades": trades}) + "\n")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from trading.replay.sources import OpenGuard, RecordedBackfill, RecordedPredicto
 from trading.replay.upkeep import ReplayUpkeep
 from trading.state import SessionState
 from trading.step_runner import StepRunner
-from trading.steps import Step, StepAssembler, step_of_record
+from trading.steps import StepAssembler, step_of_record
 from trading.strategy.interface import Strategy
 from trading.strategy.model import ModelStrategy
 from trading.trader import JOURNAL, LIVE_FEATURES
@@ -175,7 +175,8 @@ class _Process:
         self._config = TraderConfig.from_content(opened.config, scratch, session / START)
         self._instruments = {item.name: item for item in opened.specifications}
         self._strategy_maker = strategy_maker
-        self._state, self._steps = self._fold()
+        self._state, closed = self._fold()
+        self._steps = [step_of_record(record, len(self._config.instruments)) for record in closed]
         self._latency, self._metrics = LatencyRecorder(), TraderMetrics()
         self._clock = ReplayClock(recording)
         self._predictor = RecordedPredictor(recording, self._state, again)
@@ -193,6 +194,7 @@ class _Process:
             self._latency,
             self._metrics,
         )
+        self._desk.risk.returns.replay(closed)
         recording.inject = self._inject
 
     @property
@@ -200,7 +202,7 @@ class _Process:
         """How many predictions were made again."""
         return self._predictor.recomputed
 
-    def _fold(self) -> tuple[SessionState, list[Step]]:
+    def _fold(self) -> tuple[SessionState, list[records.StepClosed]]:
         """Rebuild what a starting process reads from its journal."""
         state = SessionState()
         steps: list[records.StepClosed] = []
@@ -208,7 +210,7 @@ class _Process:
             state.apply(record)
             if isinstance(record, records.StepClosed):
                 steps.append(record)
-        return state, [step_of_record(record, len(self._config.instruments)) for record in steps]
+        return state, steps
 
     def _inject(self, record: records.AnyRecord) -> None:
         if isinstance(record, records.BrokerSaid):

@@ -21,7 +21,6 @@ class ReplayUpkeep(Upkeep):
         """What a start had to finish."""
         await self._follow_switch()
         await self.kill_switch.carry_on()
-        await self.executor.resume()
 
     async def run(self) -> None:
         """What was due, in the session's order."""
