@@ -1,8 +1,8 @@
 """Where the processor time of the tick path goes: samples the stack each millisecond of CPU while ticks are replayed.
 
-Usage: python scripts/profile_tick_path.py [TICKS [FOLDER OF LEAN TICKS]]. Prints the share of each function, own and with
-what it calls.
-Sampling costs little and distorts nothing, unlike a tracing profiler, which makes small functions look expensive.
+Usage: python scripts/profile_tick_path.py [TICKS [FOLDER OF LEAN TICKS]]. Prints the share of each function, its own
+and with what it calls. Sampling costs little and distorts nothing, unlike a tracing profiler, which makes small
+functions look expensive.
 """
 
 import asyncio
