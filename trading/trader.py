@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from core.clock import Clock, LiveClock, SteadyClock, to_rfc3339
 from core.crash_points import reach
-from core.digest import digest_value
 from core.domain import BarKind, Heartbeat, Instrument, Predictor, Quote
 from core.errors import ConfigurationError, RefusedError, TidegateError
 from core.journal import Journal
@@ -40,6 +39,7 @@ from trading.latency import LatencyRecorder
 from trading.ledger.thread import LedgerThread
 from trading.loop import TradingLoop
 from trading.metrics import TraderMetrics
+from trading.outcome import JOURNAL, LIVE_FEATURES, summarise
 from trading.reconciliation.compare import ReconciliationResult
 from trading.reconciliation.continuous import Reconciler
 from trading.reconciliation.start import reconcile
@@ -49,15 +49,13 @@ from trading.step_runner import StepRunner
 from trading.steps import Step, StepAssembler, step_of_record
 from trading.strategy.interface import Strategy
 from trading.strategy.model import ModelStrategy
-from trading.summary import CostsPaid, SessionSummary, SummaryCollector, read_state, write_summary
+from trading.summary import SessionSummary, SummaryCollector, read_state, write_summary
 from trading.upkeep import TICK_SECONDS, Upkeep
 from trading.window import FeatureWindow
 
 _log = get_logger("trading")
 SWITCH_SECONDS = 0.0002
-JOURNAL = "journal"
 SUMMARY = "summary.json"
-LIVE_FEATURES = "live_features.npz"
 
 StrategyMaker = Callable[[Desk, Degradation], Strategy]
 
@@ -225,7 +223,17 @@ class _Trader:
             strategy.finish()
             complete = await asyncio.to_thread(self.ledger.close) if self.ledger is not None else None
             self.ledger = None
-            summary = self._summary(desk, ended, result, complete)
+            summary = summarise(
+                self.config,
+                self.broker.name,
+                desk,
+                self.collector,
+                self.latency,
+                ended,
+                result,
+                self.journal.last_sequence,
+                complete,
+            )
             write_summary(self.config.session_directory / SUMMARY, summary)
             return summary
         finally:
@@ -434,61 +442,6 @@ class _Trader:
             "ledger_lag_entries": lag,
             "latencies": self.latency.summary(),
         }
-
-    def _summary(
-        self, desk: Desk, ended: str, result: ReconciliationResult | None, ledger_complete: bool | None
-    ) -> SessionSummary:
-        collected, state = self.collector, desk.state
-        rates = desk.rates()
-        unrealised = desk.unrealised(rates)
-        return SessionSummary(
-            session_id=self.config.session_id,
-            strategy=self.config.strategy,
-            broker=self.broker.name,
-            simulated=collected.simulated,
-            ended=ended,
-            starts=collected.starts,
-            account_currency=self.config.account_currency,
-            first_step_ns=collected.steps[0] if collected.steps else 0,
-            last_step_ns=collected.steps[-1] if collected.steps else 0,
-            steps=len(collected.steps),
-            steps_missed=collected.steps_missed,
-            decisions=len(collected.decisions),
-            predictions=dict(sorted(collected.predictions.items())),
-            model_digests=sorted(collected.model_digests),
-            orders=len(collected.orders),
-            cancels=collected.cancels,
-            amendments=collected.amendments,
-            fills=collected.fills,
-            stops_filled=collected.stops_filled,
-            orders_not_sent=collected.not_sent,
-            rejects=dict(sorted(collected.rejects.items())),
-            costs=CostsPaid(
-                spread=float(collected.spread),
-                commission=float(collected.commission),
-                financing=float(collected.financing),
-                slippage=round(collected.slippage, 4),
-            ),
-            start_balance=float(state.start_balance),
-            balance=float(state.balance),
-            equity=round(float(state.balance) + unrealised, 4),
-            profit_realised=float(state.balance - state.start_balance),
-            profit_unrealised=round(unrealised, 4),
-            maximum_drawdown=collected.maximum_drawdown(),
-            hit_rate=collected.hit_rate(),
-            trades=collected.trades,
-            equity_curve=collected.equity_curve,
-            latencies=self.latency.summary(),
-            reconciliation=result,
-            degraded=dict(sorted(collected.degraded.items())),
-            differences=collected.differences,
-            risk_state=state.risk_state.value,
-            live_features_path=str(self.config.session_directory / LIVE_FEATURES),
-            journal_path=str(self.journal_directory),
-            journal_entries=self.journal.last_sequence,
-            ledger_complete=ledger_complete,
-            order_digest=digest_value(collected.orders),
-        )
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
