@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, cast
@@ -138,28 +139,21 @@ class PracticeServer:
         self._stop = asyncio.Event()
         store = Store(self._folder)
         venue = PracticeVenue(self._config, {name: default_instrument(name) for name in INSTRUMENTS}, self.feed, store)
-        application = Application(venue).build()
-        connections: set[asyncio.BaseTransport] = set()
-
-        @web.middleware
-        async def note(
-            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-        ) -> web.StreamResponse:
-            if request.transport is not None:
-                connections.add(request.transport)
-            return await handler(request)
-
-        application.middlewares.append(note)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(Application(venue).build(), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
-        await site.start()
-        self.port = runner.addresses[0][1]
+        listener = socket.create_server(("127.0.0.1", self.port))
+        listener.setblocking(False)
+        await web.SockSite(runner, listener).start()
+        self.port = listener.getsockname()[1]
         self._started.set_result(None)
         await self._stop.wait()
-        await site.stop()
-        for transport in connections:
-            cast(asyncio.Transport, transport).abort()  # as the death of the process would do
+        # asyncio forgets a connection that is being accepted when its server closes: none is accepted any more first.
+        self._loop.remove_reader(listener)
+        await asyncio.sleep(0.01)
+        assert runner.server is not None
+        for connection in runner.server.connections:
+            if connection.transport is not None:
+                cast(asyncio.Transport, connection.transport).abort()  # as the death of the process would do
         venue.streams.close()
         await runner.cleanup()
         store.close()
@@ -189,6 +183,7 @@ class PracticeContractVenue(RemoteVenue):
             stream_url=self._server.url,
             token=token or TOKEN,  # type: ignore[arg-type]
             account_id=account_id or ACCOUNT,  # type: ignore[arg-type]
+            heartbeat_timeout_seconds=5.5,
         )
         return OandaBroker(settings, LiveClock(), settle_seconds=0.1)
 
