@@ -189,7 +189,7 @@ class SeedSession:
         pid, number = self._start_trader(life.crash_point, cold)
         kill_at = started + life.kill_after if life.kill_after else 0.0
         down_at = started + self._chance.uniform(0.0, 0.3) if life.database_down else 0.0
-        switch_after = self._chance.uniform(0.0, 0.25) if life.switch_on else -1.0
+        switch_after = self._chance.uniform(0.0, 0.1) if life.switch_on else -1.0
         look_at = started + _END_SECONDS if self._plan.speed else 0.0
         killed, status = False, None
         while status is None:

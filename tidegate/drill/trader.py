@@ -27,6 +27,7 @@ from trading.strategy.sizing import SizingParameters
 from trading.trader import run_trader
 
 _STEPS_PER_YEAR = 260.0 * 24 * 60
+_STRIDE_SECONDS = 6.0  # two ticks: plans work inside a step, and a broker a whole step ahead would refuse their parts
 _STALE_SECONDS = 120.0  # twenty quotes a minute over three instruments leave one silent for half a minute now and then
 # In accelerated time what the machine takes in a tenth of a second is minutes of the market; these are its seconds.
 _LIVE_STALE = 1.0
@@ -126,5 +127,6 @@ async def _feed(order: TraderOrder, broker: OandaBroker, clock: Any) -> AsyncGen
     if order.speed:
         yield LiveFeed(broker, clock, INSTRUMENTS, silence_seconds=0.1, grace_seconds=0.05 * order.speed)
         return
-    async with LockstepFeed(broker, clock, INSTRUMENTS, order.url, timeout_seconds=4.0) as feed:
+    stride = _STRIDE_SECONDS if order.style in _EXECUTION else None
+    async with LockstepFeed(broker, clock, INSTRUMENTS, order.url, timeout_seconds=4.0, stride_seconds=stride) as feed:
         yield feed

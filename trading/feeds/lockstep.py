@@ -11,7 +11,7 @@ from typing import TypeVar
 import aiohttp
 import msgspec
 
-from core.clock import from_rfc3339
+from core.clock import NANOSECONDS, from_rfc3339, to_rfc3339
 from core.domain import Heartbeat, Quote
 from core.errors import UnavailableError
 from core.logging import get_logger
@@ -67,6 +67,8 @@ class LockstepFeed:
         instruments: to subscribe to.
         rest_url: of the practice broker, for ``/admin/clock/advance``.
         timeout_seconds: real seconds a step's ticks may take before the broker counts as away.
+        stride_seconds: market time to move on by at once; None: a whole step. Orders inside a step (execution plans,
+            passive ones) need strides not longer than what they wait for: the broker is at the end of each already.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class LockstepFeed:
         instruments: Sequence[str],
         rest_url: str,
         timeout_seconds: float = 30.0,
+        stride_seconds: float | None = None,
     ) -> None:
         self._broker = broker
         self._clock = clock
         self._instruments = tuple(instruments)
         self._url = f"{rest_url.rstrip('/')}/admin"
         self._timeout = timeout_seconds
+        self._stride_ns = round(stride_seconds * NANOSECONDS) if stride_seconds else 0
         self._stream: AsyncIterator[Quote | Heartbeat] | None = None
         self._session: aiohttp.ClientSession | None = None
         self.ticks = 0
@@ -145,13 +149,13 @@ class LockstepFeed:
         return item
 
     async def _advance(self) -> _Advance:
-        return await self._request("POST", "/clock/advance", _Advance)
+        body = {"to": to_rfc3339(self._clock.time_ns() + self._stride_ns)} if self._stride_ns else {}
+        return await self._request("POST", "/clock/advance", _Advance, body)
 
-    async def _request(self, method: str, path: str, kind: type[Reply]) -> Reply:
+    async def _request(self, method: str, path: str, kind: type[Reply], body: dict[str, str] | None = None) -> Reply:
         if self._session is None:
             raise UnavailableError("lockstep feed is not open: use it in an async with block")
         try:
-            body = {} if method == "POST" else None
             async with self._session.request(method, self._url + path, json=body) as reply:
                 content = await reply.read()
                 if reply.status != 200:

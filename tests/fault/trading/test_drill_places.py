@@ -18,7 +18,7 @@ def test_struck_at_every_place_nothing_is_lost_and_nothing_sent_twice(tmp_path: 
     for _ in range(TRIES):
         seeds = range(first, first + (len(left) + 1) // 2)
         result = run_kill_drill(
-            seeds, 2, tmp_path / "failures", lambda *_: None, points=left, steps=12, postgres=False, deepest=1
+            seeds, 2, tmp_path / "failures", lambda *_: None, points=left, steps=16, postgres=False, deepest=1
         )
         assert [seed.problems for seed in result.failures] == []
         found = figures(result)
