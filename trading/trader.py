@@ -135,7 +135,7 @@ class _Trader:
         self.strategy_maker = strategy_maker
         self.control_token = control_token
         # One time for what is decided in one go: a replay reads it from the journal.
-        self.clock = SteadyClock(clock) if isinstance(clock, LiveClock) else clock
+        self.clock = SteadyClock(clock) if isinstance(clock, LiveClock | Paced) else clock
         self.feed = feed
         self.journal = journal
         self.journal_directory = journal_directory
