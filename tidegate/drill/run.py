@@ -19,6 +19,7 @@ from tidegate.drill.plan import STEPS
 from tidegate.drill.session import SeedResult
 from tidegate.drill.worker import WorkerOrder
 
+MOST_FAILURES = 20  # so many failing seeds say enough: the drill ends, and its figures are those of the seeds run
 Progress = Callable[[SeedResult, int, int], None]
 
 
@@ -183,6 +184,8 @@ def _work(order: WorkerOrder, seeds: range, workers: int, progress: Progress) ->
             failed += bool(result.problems)
             progress(result, number, failed)
             yield result
+            if failed >= MOST_FAILURES:
+                return
     finally:
         stop.set()
         for thread in threads:
