@@ -77,14 +77,14 @@ class ReplayBroker:
             UnavailableError, RefusedError, OutcomeUnknownError: that was what came instead of a reply.
         """
         recording = self._recording
-        recording.give_pending()
+        recording.waited()
         match recording.current:
             case records.RiskStateChanged(reason="BROKER_FORBIDDEN", words=words):
                 raise RefusedError(words)
             case records.OrderNotSent(client_order_id=failed, words=words) if failed == replacement:
                 # Refused, and the refusal was seen in the stream before: an event that is no news any more.
                 newest = self._state.newest_transaction
-                time_ns = recording.previous_ns
+                time_ns = recording.time_ns
                 return [OrderRejected(newest, replacement, time_ns, RejectReason.BROKER_UNKNOWN_ORDER, words)]
             case records.OrderNotSent(client_order_id=failed, words=words) if failed == key:
                 raise UnavailableError(words)
@@ -109,7 +109,7 @@ class ReplayBroker:
             UnavailableError: the broker did not say.
         """
         recording = self._recording
-        recording.give_pending()
+        recording.waited()
         order = self._state.book.orders.get(client_order_id)
         if order is None or order.state not in (OrderState.PENDING_NEW, OrderState.UNKNOWN):
             return []  # what the broker said has been given
@@ -128,7 +128,7 @@ class ReplayBroker:
             UnavailableError: the broker did not answer then.
         """
         recording, state = self._recording, self._state
-        recording.give_pending()
+        recording.waited()
         record = recording.current
         if isinstance(record, records.Degraded) and record.what == "broker" and not record.over:
             raise UnavailableError(record.words)
@@ -140,7 +140,7 @@ class ReplayBroker:
 
     async def positions(self) -> dict[str, Position]:
         """The positions of the session: where the broker had others, the journal's comparison says so."""
-        self._recording.give_pending()
+        self._recording.waited()
         found: dict[str, Position] = {}
         for name, units in self._state.positions.held().items():
             long, short = self._state.positions.sides(name)
@@ -153,7 +153,7 @@ class ReplayBroker:
         Raises:
             UnavailableError: the broker did not answer then.
         """
-        self._recording.give_pending()
+        self._recording.waited()
         gone: set[str] = set()
         answered = False
         for record in self._recording.ahead():

@@ -50,6 +50,7 @@ class Recording:
         self.records: list[records.AnyRecord] = [records.decode(entry) for entry in self.entries]
         self.cursor = 0
         self.given = 0
+        self._resumed = 0  # where the cursor stood after the newest wait
         self.inject: Callable[[records.AnyRecord], None] = lambda _: None
         self._events: dict[int, BrokerEvent] = {
             record.event.transaction_id: record.event
@@ -66,11 +67,6 @@ class Recording:
     def entry(self) -> Entry | None:
         """The entry at the cursor; None at the end of the journal."""
         return self.entries[self.cursor] if self.cursor < len(self.entries) else None
-
-    @property
-    def previous_ns(self) -> int:
-        """Time of the entry before the cursor."""
-        return self.entries[self.cursor - 1].time_ns if self.cursor else 0
 
     def ahead(self) -> Iterator[records.AnyRecord]:
         """Yield the records from the cursor to the next event of the feed or the next start of the process."""
@@ -103,6 +99,16 @@ class Recording:
                 return False
         return True
 
+    def is_ending(self, beside: Callable[[records.AnyRecord], bool]) -> bool:
+        """Whether the loop had ended: up to the end of the process stands only what ``beside`` says and its close."""
+        for record in self.records[self.cursor :]:
+            if isinstance(record, records.SessionOpened):
+                break
+            by_hand = isinstance(record, records.RiskStateChanged) and record.by_hand
+            if not (beside(record) or by_hand or isinstance(record, records.SessionClosed)):
+                return False
+        return True
+
     def give(self) -> None:
         """Take the record at the cursor into the session as it stands: it came from outside of what is replayed."""
         record = self.current
@@ -121,6 +127,23 @@ class Recording:
     def give_pending(self) -> None:
         """Give what other tasks of the process brought in while it waited: the broker's stream, the database."""
         self.give_while(is_from_beside)
+
+    def waited(self) -> None:
+        """The process waited here for something outside: others had their turn, and time went on."""
+        self.give_pending()
+        self._resumed = self.cursor
+
+    @property
+    def time_ns(self) -> int:
+        """The time the process read here.
+
+        What it did between two waits it did at one time (``core.clock.SteadyClock``): after an entry of its own that is
+        the entry's, after a wait that of the next entry if the loop made it. Else nothing came of the reading.
+        """
+        entry, record = self.entry, self.current
+        if self.cursor > self._resumed or entry is None or not is_made_by_the_loop(record):
+            return self.entries[self.cursor - 1].time_ns if self.cursor else 0
+        return entry.time_ns
 
     def accept(self, payload: bytes) -> None:
         """Compare what the replay wrote with the entry at the cursor, and go on.
@@ -162,6 +185,35 @@ def is_from_beside(record: records.AnyRecord) -> bool:
             return what not in _OF_THE_LOOP
         case _:
             return False
+
+
+_MADE = (
+    records.StepClosed,
+    records.PredictionsMade,
+    records.DecisionMade,
+    records.OrderBlocked,
+    records.OrderSubmitted,
+    records.OrderUnresolved,
+    records.OrderNotSent,
+    records.OrderResolved,
+    records.CancelRequested,
+    records.AmendRequested,
+    records.RequestFailed,
+    records.StepDone,
+    records.StepMissed,
+    records.RiskStateChanged,
+    records.KillSwitchSet,
+    records.PlanStarted,
+    records.PlanEnded,
+    records.FeaturesSaved,
+)
+
+
+def is_made_by_the_loop(record: records.AnyRecord | None) -> bool:
+    """Whether a record follows from a decision of the session, at the time it was decided."""
+    if isinstance(record, records.Degraded):
+        return record.what in _OF_THE_LOOP
+    return isinstance(record, _MADE)
 
 
 def order_of(event: BrokerEvent) -> str:

@@ -68,6 +68,8 @@ class ReplayFeed:
         missing = set(self._instruments)
         for record in self._recording.records[self._recording.cursor :]:
             item = _item(record)
+            if item is None and not standing and not isinstance(record, records.SessionOpened):
+                continue  # the kill switch is looked at before the prices
             if item is None or not missing:
                 break
             standing.append(item)
@@ -78,7 +80,7 @@ class ReplayFeed:
     async def events(self) -> AsyncIterator[Quote | Heartbeat]:
         recording = self._recording
         while True:
-            recording.give_pending()
+            recording.waited()
             if recording.ends_here():
                 raise ProcessDied
             record = recording.current
@@ -87,6 +89,8 @@ class ReplayFeed:
             item = _item(record)
             if item is not None:
                 yield item
+            elif recording.is_ending(is_reconciliation):
+                return
             else:
                 await self._between()
                 if recording.cursor == before:
@@ -118,7 +122,7 @@ class RecordedPredictor:
 
     async def predict(self, request: PredictionRequest) -> list[Prediction]:
         recording = self._recording
-        recording.give_pending()
+        recording.waited()
         if recording.ends_here():
             raise ProcessDied
         match recording.current:
@@ -185,7 +189,7 @@ class RecordedBackfill(Backfill):
         self._bar_kind = kind
 
     async def steps(self, boundaries: list[int]) -> dict[int, dict[str, Bar]]:
-        self._recording.give_pending()
+        self._recording.waited()
         wanted = set(boundaries)
         found: dict[int, dict[str, Bar]] = {}
         for record in self._recording.ahead():

@@ -30,7 +30,7 @@ class ReplayUpkeep(Upkeep):
 
     async def tick(self) -> None:
         """What the timer of a live session did while its feed was silent."""
-        self.recording.give_pending()
+        self.recording.waited()
         words = self._degradation.no_new_risk()
         if words and self._desk.state.plans:
             await self.executor.stop_all(PlanOutcome.STOPPED, words)
