@@ -7,8 +7,6 @@ from trading.desk import Desk
 from trading.metrics import TraderMetrics
 
 _log = get_logger("trading")
-# While one of these is missing no instrument gets more risk; stale prices and lost predictions do that for themselves.
-NO_NEW_RISK = ("clock", "disk", "orders", "price_stream")
 
 
 class Degradation:
@@ -43,8 +41,7 @@ class Degradation:
 
     def no_new_risk(self) -> str:
         """Return why the whole account may not get more risk, or nothing where it may."""
-        degraded = self._desk.state.degraded
-        return "; ".join(degraded[what] for what in NO_NEW_RISK if what in degraded) if degraded else ""
+        return self._desk.state.no_new_risk()
 
     def since(self) -> dict[str, int]:
         """Return when each missing thing went (UTC ns); of one from before a restart, when this process began."""

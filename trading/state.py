@@ -21,6 +21,9 @@ from trading.oms.positions import Closing, PositionBook
 from trading.risk.limits import RiskState
 
 _MINUTE = 60_000_000_000
+# While one of these is missing no instrument gets more risk. Stale prices and lost predictions concern some instruments
+# only and are looked at there; without a database or a transaction stream everything is in the journal and the history.
+NO_NEW_RISK = ("broker", "clock", "disk", "orders", "price_stream")
 
 
 class StepProgress:
@@ -113,6 +116,11 @@ class SessionState:
     def day_changed(self, now_ns: int) -> bool:
         """Whether a new trading day began since the newest finished step."""
         return trading_day(now_ns) != self.day
+
+    def no_new_risk(self) -> str:
+        """Why the whole account may not get more risk, or nothing where it may."""
+        degraded = self.degraded
+        return "; ".join(degraded[what] for what in NO_NEW_RISK if what in degraded) if degraded else ""
 
     def orders_within_minute(self, now_ns: int) -> int:
         """How many orders and amendments went out in the last 60 seconds of the clock."""

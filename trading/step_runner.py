@@ -128,7 +128,8 @@ class StepRunner:
             for name in sorted({plan.parent.instrument for plan in self._desk.state.plans.values()}):
                 await self._upkeep.executor.supersede(name, f"the step of {step.time_ns} decides anew")
             follower = self._upkeep.follower
-            if follower is None or not follower.fresh or self._desk.state.book.uncertain():
+            state = self._desk.state
+            if follower is None or not follower.fresh or state.book.uncertain() or "broker" in state.degraded:
                 await self._desk.catch_up()
                 if self._desk.state.book.uncertain():
                     await self._desk.resolve_uncertain()

@@ -60,6 +60,7 @@ class RejectReason(StrEnum):
     # Tidegate's own pre-trade rules
     STATE_HALTED = "STATE_HALTED"
     STATE_REDUCING = "STATE_REDUCING"
+    DEGRADED = "DEGRADED"  # something that the whole account needs is missing
     SIZE_LIMIT = "SIZE_LIMIT"
     GROSS_EXPOSURE = "GROSS_EXPOSURE"
     CURRENCY_EXPOSURE = "CURRENCY_EXPOSURE"

@@ -44,7 +44,7 @@ _PASSING = frozenset(
     }
 )
 _MARKET = (records.QuoteSeen, records.HeartbeatSeen)  # records that change nothing of an order, a position or a state
-_RESTRICTED = frozenset({RejectReason.STATE_HALTED, RejectReason.STATE_REDUCING})
+_RESTRICTED = frozenset({RejectReason.STATE_HALTED, RejectReason.STATE_REDUCING, RejectReason.DEGRADED})
 
 
 class PlanExecutor:

@@ -33,7 +33,7 @@ class ReplayUpkeep(Upkeep):
         self.recording.waited()
         words = self._degradation.no_new_risk()
         if words and self._desk.state.plans:
-            await self.executor.stop_all(PlanOutcome.STOPPED, words)
+            await self.executor.stop_all(PlanOutcome.STOPPED, words, opening_only=True)
         await self.run()
 
     async def _follow_switch(self) -> None:

@@ -47,6 +47,7 @@ class RiskView(msgspec.Struct):
 
     ``rates`` holds the account currency's worth of one unit of each currency. ``pending`` are the unfilled parts of our
     working orders, without the order that an amendment replaces: so an amendment is checked as the difference.
+    ``degraded`` says what the whole account has to do without, or nothing.
     ``value_at_risk`` gives the loss of a portfolio (signed units by instrument) in account currency; None: not limited.
     """
 
@@ -62,6 +63,7 @@ class RiskView(msgspec.Struct):
     known_order: bool  # whether the client order id was used before
     pending: tuple[PendingOrder, ...] = ()
     margin_rates: Mapping[str, float] = {}  # without one the whole notional counts as margin
+    degraded: str = ""
     hours: Refusal | None = None  # why no new risk is taken at this time of day
     value_at_risk: Callable[[Mapping[str, float]], float] | None = None
 
@@ -113,6 +115,8 @@ def check_order(
         return RejectReason.ORDER_RATE, words
     if view.state is RiskState.REDUCING:
         return RejectReason.STATE_REDUCING, "only orders that lower a position may go out"
+    if view.degraded:
+        return RejectReason.DEGRADED, f"only orders that lower a position may go out: {view.degraded}"
     return (
         view.hours
         or _check_market(pip, quote, view, limits)

@@ -84,6 +84,7 @@ class PreTrade:
             known_order=state.book.was_sent(order.client_order_id),
             pending=tuple(pending for pending in map(_pending, working) if pending is not None),
             margin_rates=self._margin_rates,
+            degraded=state.no_new_risk(),
             hours=self._hours.refusal(instrument.kind, now_ns),
             value_at_risk=(lambda portfolio: self._loss(portfolio, rates)) if limited else None,
         )

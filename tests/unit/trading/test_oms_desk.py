@@ -308,3 +308,26 @@ def test_a_price_with_noise_behind_its_last_decimal_is_rounded(room: Room) -> No
     room.send(limit("a", 10, "1.0500000000000003"))
     (submitted,) = room.written(records.OrderSubmitted)
     assert str(submitted.order.price) == "1.05000"
+
+
+@pytest.mark.parametrize("what", ["broker", "clock", "disk", "orders", "price_stream"])
+def test_nothing_opens_or_grows_while_the_whole_account_lacks_something(room: Room, what: str) -> None:
+    room.send(market("a", 1000))
+    room.send(limit("b", 100, "1.05"))
+    room.desk.commit(records.Degraded(room.clock.time_ns(), what, "it is gone"))
+    assert not room.send(market("c", 1))
+    assert not room.amend("b", limit("b2", 200, "1.05"))
+    assert [(r.reason, "it is gone" in r.words) for r in room.written(records.OrderBlocked)] == [
+        (RejectReason.DEGRADED, True),
+        (RejectReason.DEGRADED, True),
+    ]
+    assert not room.send(market("d", -1001)), "it would cross to the other side"
+    assert room.send(market("e", -1000))
+    room.desk.commit(records.Degraded(room.clock.time_ns(), what, "back", over=True))
+    assert room.send(market("f", 1))
+
+
+def test_what_concerns_one_instrument_or_the_books_only_blocks_no_order(room: Room) -> None:
+    for what in ("database", "prediction", "price", "transactions"):
+        room.desk.commit(records.Degraded(room.clock.time_ns(), what, "it is gone"))
+    assert room.send(market("a", 1))

@@ -67,6 +67,9 @@ CLOSED = {"hours": (RejectReason.OUTSIDE_HOURS, "closed")}
         (-300_000, AT_ONCE, {"positions": {"EUR_USD": 300_000.0}, "orders_last_minute": 999}, None),
         (1_000, AT_ONCE, CLOSED, RejectReason.OUTSIDE_HOURS),
         (-1_000, AT_ONCE, CLOSED | LONG, None),
+        (1_000, AT_ONCE, {"degraded": "the clock jumped"}, RejectReason.DEGRADED),
+        (-10_001, AT_ONCE, LONG | {"degraded": "the clock jumped"}, RejectReason.DEGRADED),
+        (-10_000, AT_ONCE, LONG | {"degraded": "the clock jumped"}, None),
     ],
 )  # fmt: skip
 def test_each_new_limit(units: float, kind: OrderKind, changes: dict[str, Any], expected: RejectReason | None) -> None:
