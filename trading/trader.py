@@ -179,7 +179,7 @@ class _Trader:
         )
         desk.observers.append(lambda record, _: self.collector.observe(record, state))
         desk.risk.returns.replay(steps)
-        desk.observers.append(lambda record, _: self._measure_risk(record))
+        self.metrics.before_reading.append(self._measure_risk)
         self.degradation = degradation = Degradation(desk, self.clock, self.metrics)
         strategy = make_strategy(desk, degradation)
         self.upkeep = upkeep = self._upkeep(desk, degradation, instruments)
@@ -398,10 +398,10 @@ class _Trader:
         if self.loop is not None:
             self.loop.stop()
 
-    def _measure_risk(self, record: records.AnyRecord) -> None:
-        """Publish the value at risk once a step, off the tick path."""
-        if isinstance(record, records.StepDone) and self.desk is not None:
-            figures = self.desk.risk.figures(self.desk.state, record.rates)
+    def _measure_risk(self) -> None:
+        """Bring the value at risk up to date for whoever reads the metrics: off the tick path."""
+        if self.desk is not None:
+            figures = self.desk.risk.figures(self.desk.state, self.desk.rates())
             if figures is not None:
                 self.metrics.value_at_risk.labels("parametric").set(figures.parametric)
                 self.metrics.value_at_risk.labels("historical").set(figures.historical)
