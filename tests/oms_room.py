@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.clock import SimulatedClock, from_rfc3339
-from core.domain import BrokerEvent, OrderRequest, OrderType, Quote, TimeInForce, default_instrument
+from core.domain import BrokerEvent, OpenOrder, OrderRequest, OrderType, Quote, TimeInForce, default_instrument
 from core.errors import OutcomeUnknownError, UnavailableError
 from core.journal import Journal, read_entries
 from trading import records
@@ -58,6 +58,7 @@ class DistantPaper(PaperBroker):
 
     network: Network
     away = False
+    mute = False  # no answer to what is open
 
     async def submit(self, order: OrderRequest) -> list[BrokerEvent]:
         return await self.network.carry(
@@ -88,6 +89,11 @@ class DistantPaper(PaperBroker):
             raise UnavailableError("the broker does not answer")
         return await super().transactions_since(transaction_id)
 
+    async def open_orders(self) -> list[OpenOrder]:
+        if self.mute:
+            raise UnavailableError("the broker does not list its orders")
+        return await super().open_orders()
+
 
 class Room:
     """One session: broker, journal, desk. ``restart`` forgets everything but the broker and the journal."""
@@ -114,6 +120,12 @@ class Room:
         self.broker.on_quote(quote)
         if hasattr(self, "desk"):
             self.desk.quotes[instrument] = quote
+
+    def begin_elsewhere(self, folder: Path) -> None:
+        """Begin a first session on the account as it stands."""
+        self.journal.close()
+        self.folder, self.journal = folder, Journal(folder)
+        self._open(SessionState(), resumed=False)
 
     def _open(self, state: SessionState, resumed: bool) -> None:
         self.desk = Desk(

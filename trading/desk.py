@@ -216,7 +216,8 @@ class Desk(Settlement):
     async def cancel_all(self, reason: str, protective: bool = False) -> int:
         """Cancel every working entry order, and with ``protective`` the stops and targets of open trades too.
 
-        Orders of unknown outcome are asked about first; what stays unknown is left, for the next call.
+        Somebody else's are among them as far as the book knows them: see ``list_orders``. Orders of unknown outcome
+        are asked about first; what stays unknown is left, for the next call.
 
         Returns:
             How many orders this call found working and are cancelled now.
@@ -228,6 +229,16 @@ class Desk(Settlement):
             if order.working and (protective or not order.protective):
                 done += await self.cancel(order.key, reason)
         return done
+
+    async def list_orders(self) -> None:
+        """Enter the account's open orders that no transaction told us of: they stood before the session began.
+
+        Raises:
+            UnavailableError: the broker does not answer.
+        """
+        listed = await self._broker.open_orders()
+        unknown = tuple(order for order in listed if self.state.book.lacks(order))
+        self.commit(records.OrdersListed(self._clock.time_ns(), unknown))
 
     async def flatten(self, reason_key: str, reason: str) -> int:
         """Close every open position of the account with orders that can only reduce; in every risk state.

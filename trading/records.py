@@ -14,6 +14,7 @@ from core.domain import (
     BrokerEvent,
     Heartbeat,
     Instrument,
+    OpenOrder,
     OrderRequest,
     OrderState,
     Position,
@@ -152,6 +153,13 @@ class AmendRequested(Record, frozen=True, tag="amend_requested"):
     client_order_id: str
     replacement: OrderRequest
     time_ns: int
+
+
+class OrdersListed(Record, frozen=True, tag="orders_listed"):
+    """The broker said which orders are open; those that nobody had told us of enter our book as somebody else's."""
+
+    time_ns: int
+    unknown: tuple[OpenOrder, ...]
 
 
 class RequestFailed(Record, frozen=True, tag="request_failed"):
@@ -302,6 +310,7 @@ AnyRecord = (
     | OrderNotSent
     | CancelRequested
     | AmendRequested
+    | OrdersListed
     | RequestFailed
     | BrokerSaid
     | CaughtUp

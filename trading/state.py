@@ -89,6 +89,7 @@ class SessionState:
             records.OrderResolved: lambda r: self.book.settle(r.client_order_id, r.state, r.words),
             records.CancelRequested: lambda r: self.book.request_cancel(r.client_order_id, r.reason),
             records.AmendRequested: self._amend_requested,
+            records.OrdersListed: self._orders_listed,
             records.RequestFailed: lambda r: self.book.request_failed(r.client_order_id, r.what, r.words),
             records.BrokerSaid: self._broker_said,
             records.CaughtUp: self._caught_up,
@@ -225,6 +226,10 @@ class SessionState:
     def _amend_requested(self, record: records.AmendRequested) -> None:
         self.book.request_amend(record.client_order_id, record.replacement, record.time_ns, self.caught_up)
         self._count_order(record.time_ns)
+
+    def _orders_listed(self, record: records.OrdersListed) -> None:
+        for order in record.unknown:
+            self.book.listed(order, record.time_ns)
 
     def _count_order(self, time_ns: int) -> None:
         self.orders_within_minute(time_ns)  # so that what nobody asks for does not pile up

@@ -15,6 +15,7 @@ from core.domain import OrderRequest, OrderState, OrderType, Quote
 from core.journal import Journal, read_entries
 from trading import records
 from trading.brokers.interface import attached_order_id
+from trading.control.kill_switch import KillSwitch, KillSwitchSetting
 from trading.desk import Desk
 from trading.latency import LatencyRecorder
 from trading.metrics import TraderMetrics
@@ -143,6 +144,28 @@ async def test_an_order_somebody_else_placed_is_cancelled_too(session: Session) 
     assert [order.key.partition(":")[0] for order in session.desk.state.book.open()] == ["broker"]
     assert await session.desk.cancel_all("test") == 1
     assert await session.venue.broker.open_orders() == []
+
+
+async def test_the_kill_switch_cancels_what_stood_before_the_first_start(session: Session, tmp_path: Path) -> None:
+    """Another client placed an order with an id of its own, one without, and a trade with a stop."""
+    url = f"{session.url}/v3/accounts/{ACCOUNT}/orders"
+    resting = {"type": "LIMIT", "instrument": "EUR_USD", "units": "10", "price": "1.05000", "timeInForce": "GTC"}
+    trade = {"type": "MARKET", "instrument": "EUR_USD", "units": "7", "stopLossOnFill": {"price": "1.00000"}}
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        for order in (resting, resting | {"clientExtensions": {"id": "theirs"}}, trade):
+            async with client.post(url, json={"order": order}) as reply:
+                assert reply.status == 201
+    session.journal.close()
+    session.journal = Journal(tmp_path / "first")
+    await session.open(SessionState())
+    await session.send(limit("a", 1000, "1.05"))
+    assert [order.key for order in session.desk.state.book.open()] == ["a"]
+    switch = KillSwitch(tmp_path / "kill-switch.json", session.desk, LiveClock())
+    await session.venue.admin("faults", {"kind": "lose_reply", "method": "PUT", "path": "/cancel"})
+    await switch.engage(KillSwitchSetting(True, True, "test", "desk", 1))
+    assert switch.done and switch.describe()["cancelled"] == 3
+    assert await session.pending() == [] and await session.venue.broker.positions() == {}
+    assert session.desk.state.violations == []
 
 
 async def test_a_bracket_is_trailed_by_hand_and_everything_is_closed(session: Session) -> None:

@@ -1,4 +1,4 @@
-"""The kill switch of one session: nothing goes out, what is open is cancelled, positions are closed if asked.
+"""The kill switch of one session: nothing goes out, entry orders of the account are cancelled, positions closed if asked.
 
 The file is the order, the journal the acknowledgement: a setting that the journal does not hold yet is carried out,
 whether it came while the trader ran or while it was dead. Everything still to do is read from the session's state
@@ -58,6 +58,7 @@ class KillSwitch:
         self._pause = FIRST_PAUSE_SECONDS
         self._trouble = ""
         self._asked = False  # whether the broker answered every question since the newest setting, in this process
+        self._foreign: set[str] = set()  # somebody else's orders that the newest setting found, in this process
         self._cancelled = 0
         self._flattened = 0
         self.before_cancelling: list[Stop] = []  # what else sends orders (execution plans) and must stop first
@@ -216,12 +217,17 @@ class KillSwitch:
         for stop in self.before_cancelling:
             await stop("kill switch")
         await desk.catch_up()  # a fill that nobody told us of is a position to close
-        if self._working_orders():
-            self._cancelled += await desk.cancel_all(f"kill switch: {setting.reason}")
+        words = f"kill switch: {setting.reason}"
+        self._cancelled += await desk.cancel_all(words)
+        # The account stops, not only the session: what somebody else left standing is cancelled too.
+        await desk.list_orders()
+        self._foreign = {o.key for o in state.book.open() if o.request is None and not o.protective}
+        if self._foreign:
+            self._cancelled += await desk.cancel_all(words)
         reach("kill_switch.cancelled")
         if setting.flatten and state.positions.held():
             # The key is that of the setting: after a crash the same orders are asked about, not sent again.
-            self._flattened += await desk.flatten(f"kill-switch:{setting.time_ns}", f"kill switch: {setting.reason}")
+            self._flattened += await desk.flatten(f"kill-switch:{setting.time_ns}", words)
 
     def _lift_state(self, setting: records.KillSwitchSet) -> None:
         now = self._clock.time_ns()
@@ -230,8 +236,11 @@ class KillSwitch:
         _log.warning("risk state changed", state=RiskState.ACTIVE.value, reason="LIFTED", words=words)
 
     def _working_orders(self) -> list[Order]:
-        """Our own orders that are not settled; stops and targets of a position are not among them."""
-        return [order for order in self._desk.state.book.open() if order.entry]
+        """Orders that are not settled: our own, and somebody else's that stood when the switch was carried out.
+
+        Stops and targets of a position are not among them, nor what a person places by hand afterwards.
+        """
+        return [order for order in self._desk.state.book.open() if order.entry or order.key in self._foreign]
 
     def _acknowledge(self) -> None:
         if self._acknowledgement is None:

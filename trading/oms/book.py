@@ -6,6 +6,7 @@ taken: what they say contrary to the state machine is kept in ``violations``, fo
 
 from core.domain import (
     Fill,
+    OpenOrder,
     OrderAccepted,
     OrderCancelled,
     OrderFilled,
@@ -133,6 +134,29 @@ class OrderBook:
         if event.trade_id.isdigit():
             order.parent_transaction = int(event.trade_id)
         return order
+
+    def lacks(self, listed: OpenOrder) -> bool:
+        """Whether the broker holds an order that we know nothing of, or that we took for one that never arrived."""
+        order = self.find(listed.client_order_id, listed.broker_order_id)
+        return order is None or order.never_sent or order.assumed
+
+    def listed(self, order: OpenOrder, time_ns: int) -> Order:
+        """The broker holds an order, it says when asked; its acceptance came before the session or was missed."""
+        kind = OrderType.STOP_LOSS if order.trade_id else OrderType.LIMIT  # of a type that we never send
+        kind = next((known for known in OrderType if known.value == order.order_type), kind)
+        return self.accepted(
+            OrderAccepted(
+                0,
+                order.client_order_id,
+                order.broker_order_id,
+                order.instrument,
+                order.units,
+                kind,
+                time_ns,
+                price=order.price,
+                trade_id=order.trade_id,
+            )
+        )
 
     def filled(self, event: OrderFilled) -> Order:
         """An order was executed, in whole or in part. A fill of an unknown order makes one: money moved."""

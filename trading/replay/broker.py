@@ -148,12 +148,14 @@ class ReplayBroker:
         return found
 
     async def open_orders(self) -> list[OpenOrder]:
-        """Our own orders but those that the journal says the broker no longer holds.
+        """Our own orders but those that the journal says the broker no longer holds, or what it says was listed.
 
         Raises:
             UnavailableError: the broker did not answer then.
         """
         self._recording.waited()
+        if isinstance(self._recording.current, records.OrdersListed):
+            return list(self._recording.current.unknown)
         gone: set[str] = set()
         answered = False
         for record in self._recording.ahead():

@@ -198,6 +198,7 @@ _MADE = (
     records.OrderResolved,
     records.CancelRequested,
     records.AmendRequested,
+    records.OrdersListed,
     records.RequestFailed,
     records.StepDone,
     records.StepMissed,

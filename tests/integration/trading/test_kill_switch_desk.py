@@ -267,3 +267,91 @@ async def _converse(room: Room, token: SecretStr, secret: str) -> None:
     assert (status, told["done"]) == (202, False)
     await asyncio.sleep(0)
     await runner.cleanup()
+
+
+def placed_before(folder: Path) -> Room:
+    """A session that begins on an account on which somebody else has two entry orders, and a position with a stop."""
+    room = Room(folder / "journal")
+    for order in (
+        market("theirs", 500, stop_loss_price=Decimal("1.05")),
+        limit("named", 1000, "1.06"),
+        limit("x", -2000, "1.2"),
+    ):
+        room.run(room.broker.submit(order))
+    room.begin_elsewhere(folder / "second")
+    room.network.sent.clear()
+    return room
+
+
+def cancels(room: Room) -> list[str]:
+    return sorted(key for kind, key in room.network.sent if kind == "cancel")
+
+
+def test_it_cancels_what_stood_in_the_account_before_the_session(tmp_path: Path) -> None:
+    room = placed_before(tmp_path)
+    assert room.desk.state.book.open() == []
+    assert room.send(limit("a", 1000, "1.06"))
+    switch = switch_of(room)
+    room.run(switch.engage(ON))
+    assert switch.done and switch.describe()["cancelled"] == 3
+    assert resting(room) == ["theirs.stop_loss"]
+    assert cancels(room) == ["a", "named", "x"]
+    kinds = [type(record) for record in room.written(object)]
+    listed = kinds.index(records.OrdersListed)
+    assert kinds[listed:].count(records.CancelRequested) == 2, "theirs are written before a request leaves"
+    room.run(switch.engage(FLAT))
+    assert room.run(room.broker.positions()) == {} and resting(room) == []
+    room.restart()
+    room.run(switch_of(room).carry_on())
+    assert cancels(room) == ["a", "named", "x"] and room.desk.state.violations == []
+    room.close()
+
+
+@pytest.mark.parametrize("fault", ["reply lost", "request lost", "no connection", "death"])
+def test_somebody_elses_order_is_cancelled_once_whatever_gets_lost(tmp_path: Path, fault: str) -> None:
+    room = placed_before(tmp_path)
+    switch = switch_of(room)
+    if fault == "death":
+        room.desk.commit(records.KillSwitchSet(True, False, ON.time_ns, ON.reason, ON.by))
+        room.run(room.desk.list_orders())
+        room.desk.commit(records.CancelRequested("named", room.clock.time_ns(), "kill switch"))
+        room.run(room.broker.cancel("named"))  # it left, the reply was never read
+        room.restart()
+        switch = switch_of(room)
+        room.run(switch.carry_on())
+    else:
+        room.network.next.append(fault)
+        room.run(switch.engage(ON))
+    for _ in range(3):
+        room.clock.advance_to(room.clock.time_ns() + 40 * SECOND)
+        room.run(switch.poll())
+    assert switch.done and resting(room) == ["theirs.stop_loss"]
+    assert cancels(room) == ["named", "x"]
+    room.run(switch.carry_on())
+    assert cancels(room) == ["named", "x"]
+    room.close()
+
+
+def test_while_nobody_lists_the_orders_it_is_not_done(tmp_path: Path) -> None:
+    room = placed_before(tmp_path)
+    switch = switch_of(room)
+    room.broker.mute = True
+    room.run(switch.engage(ON))
+    assert not switch.done and "does not list" in switch.describe()["trouble"]
+    room.broker.mute = False
+    room.clock.advance_to(room.clock.time_ns() + 2 * SECOND)
+    room.run(switch.poll())
+    assert switch.done and resting(room) == ["theirs.stop_loss"]
+    room.close()
+
+
+def test_what_a_person_places_afterwards_is_left_alone(tmp_path: Path) -> None:
+    room = placed_before(tmp_path)
+    switch = switch_of(room)
+    room.run(switch.engage(ON))
+    room.run(room.broker.submit(limit("by hand", 10, "1.05")))
+    room.run(room.desk.catch_up())
+    room.clock.advance_to(room.clock.time_ns() + 40 * SECOND)
+    room.run(switch.poll())
+    assert switch.done and resting(room) == ["theirs.stop_loss", "by hand"]
+    room.close()

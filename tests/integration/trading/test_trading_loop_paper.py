@@ -1,5 +1,6 @@
 """The same loop on the paper broker: the same market gives the same orders and the same money as over HTTP."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from trading_session import (
     write_state,
 )
 
-from core.domain import BarKind, Panel, Predictor, default_instrument
+from core.domain import BarKind, OrderRequest, Panel, Predictor, default_instrument
 from core.errors import UnavailableError
 from trading.brokers.paper import PaperBroker
 from trading.config import TraderConfig
@@ -26,13 +27,18 @@ from trading.summary import SessionSummary
 from trading.trader import run_trader
 
 
-async def trade_on_paper(config: TraderConfig, panel: Panel, predictor: Predictor) -> SessionSummary:
+async def trade_on_paper(
+    config: TraderConfig, panel: Panel, predictor: Predictor, before: Sequence[OrderRequest] = ()
+) -> SessionSummary:
+    """Trade a session; ``before`` are orders that somebody else placed on the account."""
     clock = LockstepClock()
     source = make_feed(panel)
     instruments = {name: default_instrument(name) for name in INSTRUMENTS}
     broker = PaperBroker(instruments, clock, start_ns=source.start_ns)
     await broker.connect()
     try:
+        for order in before:
+            await broker.submit(order)
         feed = PaperFeed(StepFeed(source, clock), broker)
         return await run_trader(config, broker, predictor, clock, feed, handle_signals=False)
     finally:
