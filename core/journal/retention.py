@@ -2,8 +2,10 @@
 
 import fcntl
 import hashlib
+import lzma
 import os
 import tarfile
+import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,26 +159,39 @@ def archive(directory: Path, target: Path) -> int:
 
 
 def restore(archive_file: Path, directory: Path) -> int:
-    """Unpack an archived journal into its folder and return its last sequence.
+    """Unpack an archived journal into its folder and return its last sequence. A bad archive leaves nothing behind.
 
     Raises:
         RefusedError: the folder holds a journal.
+        BadInputError: there is no such archive.
         IntegrityError: the archive is damaged.
     """
     if segment_paths(directory):
         raise RefusedError(f"{directory} holds a journal: restore into another folder")
-    directory.mkdir(parents=True, exist_ok=True)
-    try:
-        with tarfile.open(archive_file, "r:xz") as pack:
-            members = [member for member in pack.getmembers() if member.isfile() and member.name.endswith(SUFFIX)]
-            pack.extractall(directory, members=members, filter="data")
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise IntegrityError(f"archive {archive_file} cannot be read: {error}") from None
+    if not archive_file.is_file():
+        raise BadInputError(f"there is no archive {archive_file}: name the packed journal with --archive")
     last = 0
-    for entry in read_entries(directory):
-        last = entry.sequence
+    with tempfile.TemporaryDirectory(prefix="restoring-", dir=_existing(directory)) as scratch:
+        try:
+            with tarfile.open(archive_file, "r:xz") as pack:
+                members = [member for member in pack.getmembers() if member.isfile() and member.name.endswith(SUFFIX)]
+                pack.extractall(scratch, members=members, filter="data")
+        except (tarfile.TarError, lzma.LZMAError, OSError, EOFError) as error:
+            raise IntegrityError(f"archive {archive_file} cannot be read: {error}") from None
+        if not members:
+            raise IntegrityError(f"archive {archive_file} holds no journal: name another one with --archive")
+        for entry in read_entries(Path(scratch)):
+            last = entry.sequence
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in segment_paths(Path(scratch)):
+            path.replace(directory / path.name)
     (directory / ARCHIVED).unlink(missing_ok=True)
     return last
+
+
+def _existing(directory: Path) -> Path:
+    """Return the nearest folder above that is there: on the same file system, where nobody looks for journals."""
+    return next(parent for parent in directory.absolute().parents if parent.is_dir())
 
 
 @contextmanager

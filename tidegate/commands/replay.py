@@ -175,7 +175,7 @@ def show(
 def verify(session: Session, state: State = None, json: Json = False) -> None:
     """Read a session's journal from end to end: checksums, sequence, records.
 
-    Exit code 1 with the place where it is damaged.
+    Exit code 3 with the place where it is damaged.
 
     Example: tidegate journal verify demo-fixings
     """

@@ -1,10 +1,11 @@
 """What may leave the disk: only journals that were closed and are wholly in the ledger; what left can come back."""
 
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from core.errors import IntegrityError, RefusedError
+from core.errors import BadInputError, IntegrityError, RefusedError
 from core.journal import Journal, read_entries
 from core.journal.retention import Retention, archive, judge, look_at, restore
 
@@ -66,3 +67,34 @@ def test_damage_is_found_before_anything_is_removed(tmp_path: Path) -> None:
         archive(folder, tmp_path / "a.tar.xz")
     assert first.exists()
     assert not (tmp_path / "a.tar.xz").exists()
+
+
+@pytest.mark.parametrize(("content", "error"), [(None, BadInputError), (b"no archive", IntegrityError)])
+def test_a_bad_archive_leaves_nothing_behind(
+    tmp_path: Path, content: bytes | None, error: type[BadInputError | IntegrityError]
+) -> None:
+    pack = tmp_path / "packs" / "one.tar.xz"
+    pack.parent.mkdir()
+    if content is not None:
+        pack.write_bytes(content)
+    with pytest.raises(error, match="archive"):
+        restore(pack, tmp_path / "sessions" / "one" / "journal")
+    assert [path.name for path in tmp_path.iterdir()] == ["packs"]
+
+
+def test_a_damaged_segment_inside_an_archive_is_not_restored(tmp_path: Path) -> None:
+    folder = write(tmp_path / "journal", 1)
+    target = tmp_path / "one.tar.xz"
+    archive(folder, target)
+    with tarfile.open(target, "r:xz") as pack:
+        pack.extractall(tmp_path / "plain", filter="data")
+    first = min((tmp_path / "plain").rglob("*.journal"))
+    content = bytearray(first.read_bytes())
+    content[60] ^= 1
+    first.write_bytes(content)
+    with tarfile.open(target, "w:xz") as pack:
+        for path in sorted((tmp_path / "plain").rglob("*.journal")):
+            pack.add(path, path.name)
+    with pytest.raises(IntegrityError):
+        restore(target, folder)
+    assert not list(folder.glob("*.journal"))
