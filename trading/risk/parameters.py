@@ -10,6 +10,7 @@ from core.errors import BadInputError
 
 _MINUTES = ("rollover_minutes_before", "rollover_minutes_after", "close_minutes_before")
 _DAY_MINUTES = 24 * 60
+_OF_OTHERS = {"initial_balance"}  # of the section: read by practice and paper accounts
 
 
 class RiskState(StrEnum):
@@ -69,9 +70,13 @@ class RiskParameters(msgspec.Struct, frozen=True):
         """Build from a whole ``params.yaml``.
 
         Raises:
-            BadInputError: a value is of the wrong type or out of range.
+            BadInputError: a value is of the wrong type or out of range, or a name is unknown: a limit with a typing
+                mistake would be the default in silence.
         """
-        section = params.get("risk", {})
+        section = params.get("risk") or {}
+        unknown = sorted(map(str, set(section) - set(cls.__struct_fields__) - _OF_OTHERS))
+        if unknown:
+            raise BadInputError(f"risk parameters: there is no {', '.join(unknown)}")
         try:
             limits = msgspec.convert({k: v for k, v in section.items() if k in cls.__struct_fields__}, cls)
         except msgspec.ValidationError as error:

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from core.errors import BadInputError
 
 Array = NDArray[np.float64]
+_OF_OTHERS = {"volatility_feature"}  # of the section: read by whoever has the features
 
 
 class SizingParameters(msgspec.Struct, frozen=True):
@@ -56,10 +57,13 @@ class SizingParameters(msgspec.Struct, frozen=True):
         """Build from a whole ``params.yaml``: its ``strategy`` section, horizon and edge from ``labels``.
 
         Raises:
-            BadInputError: a value is missing, of the wrong type or out of range.
+            BadInputError: a value is missing, of the wrong type or out of range, or a name is unknown.
         """
-        labels = params.get("labels", {})
-        values = {key: value for key, value in params.get("strategy", {}).items() if key in cls.__struct_fields__}
+        labels, section = params.get("labels", {}), params.get("strategy") or {}
+        unknown = sorted(map(str, set(section) - set(cls.__struct_fields__) - _OF_OTHERS))
+        if unknown:
+            raise BadInputError(f"strategy parameters: there is no {', '.join(unknown)}")
+        values = {key: value for key, value in section.items() if key in cls.__struct_fields__}
         values |= {key: labels[key] for key in ("horizon", "minimum_edge") if key in labels}
         try:
             parameters = msgspec.convert(values, cls)

@@ -114,7 +114,13 @@ def test_holding_never_adds_risk(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"take_profit_volatilities": -1}, {"maximum_slippage_pips": 0}, {"hold_cost_share": 1.1}, {"hold_cost_share": -1}],
+    [
+        {"take_profit_volatilities": -1},
+        {"maximum_slippage_pips": 0},
+        {"hold_cost_share": 1.1},
+        {"hold_cost_share": -1},
+        {"stop_los_volatilities": 2},
+    ],
 )
 def test_nonsense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BadInputError, match="strategy parameter"):

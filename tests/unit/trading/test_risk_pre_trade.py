@@ -158,6 +158,7 @@ def test_hours_answer_the_same_asked_in_any_order() -> None:
         {"maximum_value_at_risk": 0.0},
         {"daily_loss_action": "panic"},
         {"maximum_margin_use": 0},
+        {"maximum_daily_los": 0.01},
     ],
 )
 def test_nonsense_is_refused(wrong: dict[str, Any]) -> None:
