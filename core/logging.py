@@ -2,6 +2,9 @@
 
 import logging
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
 import structlog
@@ -11,6 +14,7 @@ from core.settings import LoggingSettings
 
 Logger = structlog.stdlib.BoundLogger
 
+_quiet = ContextVar("quiet", default=False)
 _SECRET_WORDS = ("token", "password", "secret", "authorization", "account_id")
 
 
@@ -22,6 +26,22 @@ def _hide_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structl
         ):
             event[key] = "***"
     return event
+
+
+def _drop_while_quiet(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if _quiet.get():
+        raise structlog.DropEvent
+    return event
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Log nothing meanwhile: what a replay has to say was said when it was recorded."""
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
 
 
 class _StandardError:
@@ -38,6 +58,7 @@ def configure_logging(settings: LoggingSettings, process: str) -> None:
     """Set up logging for this process; ``process`` (trader, replica, …) is in every line."""
     level = getattr(logging, settings.level.upper())
     shared: list[structlog.typing.Processor] = [
+        _drop_while_quiet,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from core.clock import NANOSECONDS, LiveClock, to_rfc3339
+from core.clock import NANOSECONDS, LiveClock, SteadyClock, to_rfc3339
 from core.digest import digest_bytes
 from core.errors import BadInputError, ConfigurationError, ExitCode, RefusedError, UnavailableError, UsageError
 from core.settings import OandaSettings, Settings
@@ -256,7 +256,7 @@ async def _settle(
     if place.running:
         say(f"session {place.session_id} has a running trader: it acts")
         return None
-    clock = LiveClock()
+    clock = SteadyClock()  # as in the trader: a replay reads one time for what was decided in one go
     broker = OandaBroker(
         account,
         clock,

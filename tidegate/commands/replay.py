@@ -37,24 +37,20 @@ def replay(
     """
     settings = load_settings(state, "replay")
     import asyncio
-    import logging
 
     import msgspec
 
+    from core.logging import quiet
     from trading.replay import replay_session
 
     folder = session_folder(settings, session)
     again = _champion(settings, folder) if recompute else None
-    # What the replayed loop has to say was said when it was recorded.
-    logging.disable(logging.CRITICAL)
 
     def tell(done: int, total: int) -> None:
         say(f"{done:,} of {total:,} entries")
 
-    try:
+    with quiet():
         report = asyncio.run(replay_session(folder, until, again, progress=tell))
-    finally:
-        logging.disable(logging.NOTSET)
     made = ", ".join(f"{count:,} {kind}" for kind, count in report.records.items())
     lines = [
         f"session {report.session_id}: {report.entries:,} entries of {report.processes} process(es) in "

@@ -13,7 +13,7 @@ from core.database import create_engine, migrate
 from core.digest import canonical_json, digest_files, digest_source, digest_value
 from core.errors import ConfigurationError, UnavailableError
 from core.files import read_json, replacing, write_json
-from core.logging import configure_logging, get_logger
+from core.logging import configure_logging, get_logger, quiet
 from core.settings import LoggingSettings, get_settings
 
 
@@ -105,6 +105,18 @@ def test_a_cached_logger_follows_a_replaced_standard_error(monkeypatch: pytest.M
         structlog.reset_defaults()
         structlog.contextvars.clear_contextvars()
     assert json.loads(second.getvalue())["event"] == "two"
+
+
+def test_nothing_is_logged_where_quiet_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LoggingSettings(format="json"), process="test")
+    try:
+        with quiet():
+            get_logger("trading").error("said before")
+        get_logger("trading").error("news")
+    finally:
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["news"]
 
 
 def test_sqlite_is_migrated_twice_without_harm_and_is_durable(tmp_path: Path) -> None:
