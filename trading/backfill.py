@@ -8,7 +8,7 @@ import msgspec
 
 from core.clock import NANOSECONDS
 from core.domain import Bar, BarKind, Instrument, mid_price
-from core.errors import BadInputError, UnavailableError
+from core.errors import BadInputError, ConfigurationError, UnavailableError
 from core.logging import get_logger
 from trading.bars import BarSource, fixing_bar
 from trading.brokers.interface import Broker
@@ -68,7 +68,7 @@ class Backfill:
     async def _candles(self, name: str, seconds: int, start_ns: int, end_ns: int) -> list[Bar]:
         try:
             return await self._broker.candles(name, seconds, start_ns, end_ns)
-        except (BadInputError, UnavailableError) as error:
+        except (BadInputError, ConfigurationError, UnavailableError) as error:
             _log.warning("no candles to fill the gap with", instrument=name, words=error.message)
             return []
 

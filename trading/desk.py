@@ -236,7 +236,7 @@ class Desk(Settlement):
         Raises:
             UnavailableError: the broker does not answer.
         """
-        listed = await self._broker.open_orders()
+        listed = await self.read(self._broker.open_orders())
         unknown = tuple(order for order in listed if self.state.book.lacks(order))
         self.commit(records.OrdersListed(self._clock.time_ns(), unknown))
 
@@ -256,7 +256,7 @@ class Desk(Settlement):
         if self.state.book.uncertain():
             await self.resolve_uncertain()
         done = 0
-        positions = await self._broker.positions()
+        positions = await self.read(self._broker.positions())
         for name in sorted(positions):
             position = positions[name]
             if position.long_units and position.short_units:

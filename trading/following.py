@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from core.errors import TidegateError
+from core.errors import ConfigurationError, RefusedError, TidegateError
 from core.logging import get_logger
 from trading.brokers.interface import Broker
 from trading.degradation import Degradation
@@ -71,7 +71,14 @@ class EventFollower:
         return time.monotonic() - float(health.last_line_monotonic) <= FRESH_SECONDS
 
     def look(self) -> None:
-        """Say when the stream falls silent and when it is back; brokers without a stream of their own never do."""
+        """Say when the stream falls silent and when it is back; brokers without a stream of their own never do.
+
+        A stream that the broker refuses to open again halts trading, as a refused request does.
+        """
+        if isinstance(self._broker, ReportsStreams):
+            for health in self._broker.stream_health().values():
+                if health.forbidden:
+                    self._desk.forbidden(health.forbidden)
         if not isinstance(self._broker, ReportsStreams) or time.monotonic() - self._began < FRESH_SECONDS:
             return
         if self.fresh:
@@ -85,4 +92,6 @@ class EventFollower:
                 await self._desk.take_streamed(event)
         except TidegateError as error:
             _log.error("transaction stream ended", words=error.message)
+            if isinstance(error, ConfigurationError | RefusedError):
+                self._desk.forbidden(error.message)
             self._degradation.begin(TRANSACTIONS, error.message)

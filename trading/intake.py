@@ -1,12 +1,13 @@
 """Every record goes through here: written first, then applied. So does what the broker says, each thing once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
+from typing import TypeVar
 
 from core.clock import Clock
 from core.crash_points import reach
 from core.domain import BrokerEvent, Instrument, OrderFilled, OrderRejected, Quote
-from core.errors import UnavailableError
+from core.errors import ConfigurationError, RefusedError, UnavailableError
 from core.journal import Appender
 from core.logging import get_logger
 from trading import records
@@ -19,6 +20,7 @@ from trading.state import SessionState
 
 _log = get_logger("trading")
 
+Result = TypeVar("Result")
 Observer = Callable[[records.AnyRecord, int], None]
 
 
@@ -144,7 +146,7 @@ class Intake:
         Raises:
             UnavailableError: the broker does not answer.
         """
-        events = await self._broker.transactions_since(self.state.caught_up)
+        events = await self.read(self._broker.transactions_since(self.state.caught_up))
         newest = self.state.caught_up
         reach("catch_up.fetched")
         for event in sorted(events, key=_number):
@@ -154,6 +156,22 @@ class Intake:
         reach("catch_up.applied")
         if newest > self.state.caught_up:
             self.commit(records.CaughtUp(newest))
+
+    async def read(self, question: Awaitable[Result]) -> Result:
+        """Await the broker's answer to a question that changes nothing.
+
+        Raises:
+            UnavailableError: there is none. Where the broker forbids to ask, trading is halted.
+        """
+        try:
+            return await question
+        except (ConfigurationError, RefusedError) as error:
+            self.forbidden(error.message)
+            raise UnavailableError(error.message) from error
+
+    def forbidden(self, words: str) -> None:
+        """Halt because the broker refuses the token or the account: it would take no order, and we see no fill."""
+        self.halt("BROKER_FORBIDDEN", words)
 
     def halt(self, reason: str, words: str, state: RiskState = RiskState.HALTED) -> None:
         """Do less from now on; only a person lifts it."""

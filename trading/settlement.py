@@ -71,7 +71,7 @@ class Settlement(Intake):
         return [o for o in self.state.book.uncertain() if o.key not in self._awaited]
 
     async def _resolve(self, order: Order) -> None:
-        events = await self._broker.resolve(order.key, order.sent_after)
+        events = await self.read(self._broker.resolve(order.key, order.sent_after))
         if events:
             await self.catch_up()  # what was found may have been booked after the first catching up
             for event in events:
@@ -86,7 +86,7 @@ class Settlement(Intake):
 
     async def _compare_with_open(self, left: list[Order]) -> None:
         """Settle orders that the broker must have by looking whether they are among its open ones."""
-        listed = await self._broker.open_orders()
+        listed = await self.read(self._broker.open_orders())
         await self.catch_up()  # what ended between the two questions is no guess
         known = {order.broker_order_id for order in listed}
         for order in left:
@@ -117,7 +117,7 @@ class Settlement(Intake):
         except (UnavailableError, BadInputError) as error:
             raise NotSentError(error.message) from error
         except (ConfigurationError, RefusedError) as error:
-            self.halt("BROKER_FORBIDDEN", error.message)
+            self.forbidden(error.message)
             raise NotSentError(error.message) from error
         finally:
             self._awaited.difference_update(keys)

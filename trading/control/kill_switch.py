@@ -1,4 +1,4 @@
-"""The kill switch of one session: nothing goes out, entry orders of the account are cancelled, positions closed if asked.
+"""The kill switch of one session: nothing goes out, entry orders are cancelled, positions are closed on demand.
 
 The file is the order, the journal the acknowledgement: a setting that the journal does not hold yet is carried out,
 whether it came while the trader ran or while it was dead. Everything still to do is read from the session's state

@@ -14,7 +14,7 @@ import msgspec
 
 from core.clock import NANOSECONDS, Clock
 from core.domain import AccountState, BrokerEvent, OpenOrder, OrderState, Position
-from core.errors import TidegateError, UnavailableError
+from core.errors import ConfigurationError, RefusedError, TidegateError, UnavailableError
 from core.logging import get_logger
 from trading import records
 from trading.brokers.interface import Broker
@@ -269,6 +269,8 @@ class Reconciler:
         self._orders_due = now + _ns(self._parameters.open_orders_seconds)
 
     def _failed(self, error: TidegateError) -> None:
+        if isinstance(error, ConfigurationError | RefusedError):
+            self._desk.forbidden(error.message)
         self._degradation.begin("broker", error.message)
         self._schedule(self._clock.time_ns())
 

@@ -183,6 +183,8 @@ def is_from_beside(record: records.AnyRecord) -> bool:
             return True  # of a refused price only the refusal is in the journal
         case records.Degraded(what=what):
             return what not in _OF_THE_LOOP
+        case records.RiskStateChanged(reason=reason):
+            return reason == "BROKER_FORBIDDEN"  # to whichever request: what became of that one follows
         case _:
             return False
 

@@ -15,6 +15,7 @@ from core.errors import ConfigurationError
 from trading import records
 from trading.brokers.oanda import OandaBroker
 from trading.loop import TradingLoop
+from trading.replay import replay_session
 from trading.risk.limits import RiskParameters
 
 
@@ -90,6 +91,31 @@ async def test_a_refused_token_or_account_halts_and_sends_nothing_more(tmp_path:
     assert f"({status})" in halted[0].words
     sent = [record for record in journal(tmp_path) if isinstance(record, records.OrderSubmitted)]
     assert len(sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/summary", 401), ("GET", "/transactions/", 403), ("GET", "/pricing/stream", 401)],
+    ids=["reconciliation", "catch-up", "price stream"],
+)
+async def test_a_refusal_to_answer_in_mid_session_halts(tmp_path: Path, method: str, path: str, status: int) -> None:
+    """No order is asked about: the broker refuses to say what there is, or to open a broken stream again."""
+    with practice_broker(tmp_path / "broker", *REAL_CLOCK) as server:
+
+        async def script(url: str, _: TradingLoop) -> None:
+            await until(f"{url}/status", lambda now: now["fills"] >= 1)
+            server.admin("faults", {"kind": "error", "method": method, "path": path, "status": status, "count": 1000})
+            if path != "/summary":
+                server.admin("faults", {"kind": "drop_stream"})
+            picture = await until(f"{url}/healthz", lambda now: now["state"] == "HALTED")
+            assert picture["state_reason"] == "BROKER_FORBIDDEN"
+
+        await session(tmp_path, server, Alternating("rules"), script, reconciliation=OFTEN)
+    halted = [record for record in journal(tmp_path) if isinstance(record, records.RiskStateChanged)]
+    assert [(record.state.value, record.reason) for record in halted] == [("HALTED", "BROKER_FORBIDDEN")]
+    assert f"({status})" in halted[0].words
+    report = await replay_session(tmp_path / "session", strategy_maker=lambda desk, _: Alternating("rules"))
+    assert report.equal, report.difference.lines() if report.difference else ""
 
 
 async def wrong(tmp_path: Path, server: PracticeProcess, **changes: Any) -> None:

@@ -40,6 +40,7 @@ class StreamHealth(msgspec.Struct):
     malformed_lines: int = 0
     last_line_monotonic: float = 0.0
     last_problem: str = ""
+    forbidden: str = ""  # why the broker refuses to open it; empty where it does not
 
 
 class LineStream:
@@ -126,6 +127,7 @@ class LineStream:
             pause = backoff_seconds(attempt)
             attempt += 1
             self.health.last_problem = problem.message
+            self.health.forbidden = problem.message if isinstance(problem, ConfigurationError) else ""
             self._log.warning("stream lost, reconnecting", problem=problem.message, pause_seconds=pause)
             self._stop.wait(pause)
 
@@ -151,6 +153,7 @@ class LineStream:
                 self._opened()
                 self.health.connections += 1
                 self.health.connected = True
+                self.health.forbidden = ""
                 self.health.last_line_monotonic = time.monotonic()
                 self._read(response)
                 return UnavailableError(f"{self._name} stream: the broker ended it")
