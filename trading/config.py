@@ -53,6 +53,7 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
         maximum_decision_age_seconds: a decision interrupted by a crash is finished only while it is younger.
         journal_segment_bytes: a journal segment of this size is followed by a new one.
         execution: how orders are worked off.
+        volume_profile_digest: of the content of the profile that ``execution`` names; where it lies does not count.
         feed: what counts as a price.
         reconciliation: how often the broker is asked.
         follow_events: whether the session is live: the broker's events are followed and a timer runs in silence. In
@@ -76,6 +77,7 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
     costs: CostParameters = CostParameters()
     risk: RiskParameters = RiskParameters()
     execution: ExecutionParameters = ExecutionParameters()
+    volume_profile_digest: str = ""
     feed: GuardParameters = GuardParameters()
     reconciliation: ReconciliationParameters = ReconciliationParameters()
     fixing_time: str = "14:15"
@@ -115,6 +117,7 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True):
     def content(self) -> bytes:
         """Return everything that decides what the session does (not where its files lie) as JSON."""
         values: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
+        del values["execution"]["volume_profile"]
         return msgspec.json.encode({name: value for name, value in values.items() if name not in _PLACES})
 
     @classmethod

@@ -30,6 +30,7 @@ from trading.degradation import Degradation
 from trading.desk import Desk
 from trading.execution.executor import PlanExecutor
 from trading.execution.plan import PlanOutcome
+from trading.execution.session_profile import SessionProfile
 from trading.feeds.accelerated import Paced
 from trading.feeds.clock_watch import ClockWatch
 from trading.feeds.guard import QuoteGuard
@@ -102,12 +103,13 @@ async def run_trader(
         BadInputError: feature state or instruments do not fit.
     """
     config.check()
+    profile = SessionProfile.read(config)
     # A write to disk gives the interpreter lock away; other threads must hand it back before an order gets old.
     sys.setswitchinterval(SWITCH_SECONDS)
     journal_directory = config.session_directory / JOURNAL
     with Journal(journal_directory, config.journal_segment_bytes) as journal:
         trader = _Trader(
-            config, broker, predictor, clock, feed, journal, journal_directory, publisher, strategy, control_token
+            profile, broker, predictor, clock, feed, journal, journal_directory, publisher, strategy, control_token
         )
         return await trader.run(database_url, handle_signals, started)
 
@@ -117,7 +119,7 @@ class _Trader:
 
     def __init__(
         self,
-        config: TraderConfig,
+        profile: SessionProfile,
         broker: Broker,
         predictor: Predictor | None,
         clock: Clock,
@@ -128,7 +130,8 @@ class _Trader:
         strategy_maker: StrategyMaker | None,
         control_token: SecretStr | None,
     ) -> None:
-        self.config = config
+        self.profile = profile
+        self.config = config = profile.config
         self.publisher = publisher
         self.broker = broker
         self.predictor = predictor
@@ -163,6 +166,7 @@ class _Trader:
             raise RefusedError(
                 f"session {self.config.session_id} was begun with other settings: name a new session, or restore them"
             )
+        self.config = self.profile.keep()
         make_strategy = self._strategy_maker(state)
         instruments = await self._instruments()
         token = await self._open_ledger(database_url, resuming)

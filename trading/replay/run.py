@@ -18,6 +18,7 @@ from trading.degradation import Degradation
 from trading.desk import Desk
 from trading.execution.executor import PlanExecutor
 from trading.execution.plan import PlanOutcome
+from trading.execution.session_profile import reading_copy
 from trading.latency import LatencyRecorder
 from trading.loop import TradingLoop
 from trading.metrics import TraderMetrics
@@ -172,7 +173,8 @@ class _Process:
             )
         self._recording = recording
         self._opened = opened
-        self._config = TraderConfig.from_content(opened.config, scratch, session / START)
+        config = TraderConfig.from_content(opened.config, scratch, session / START)
+        self._config = reading_copy(config, session)
         self._instruments = {item.name: item for item in opened.specifications}
         self._strategy_maker = strategy_maker
         self._state, closed = self._fold()
