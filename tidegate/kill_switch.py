@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trading.control.standalone import Settled
 
 _LOOK_SECONDS = 0.1
+_NAMED = 5  # stopped sessions that a person reads about; all are in the JSON object
 
 
 class TurnOn(msgspec.Struct, frozen=True):
@@ -99,7 +100,7 @@ async def turn_on(settings: Settings, wish: TurnOn, say: Callable[[str], None]) 
             "name the account: --broker oanda, or --broker-ready-file FILE"
         )
     elif idle and outcome.traders:
-        words.append(f"nothing was cancelled for stopped sessions: {', '.join(idle)}")
+        words.append(f"nothing was cancelled for {len(idle)} stopped session(s)")
     words += [outcome.words] if outcome.words else []
     if settled is not None and not settled.done:
         words.append(f"session {settled.session_id} is not finished: {settled.words or 'orders or positions are left'}")
@@ -181,9 +182,13 @@ def report(outcome: Outcome) -> str:
     else:
         state = f"ON{', flatten' if setting.flatten else ''}" if setting.on else "off"
         lines = [f"kill switch: {state} since {to_rfc3339(setting.time_ns)[:19]}Z by {setting.by}: {setting.reason}"]
-    for place in (*outcome.traders, *outcome.stopped):
+    # What was left undone and the newest first: a state directory keeps every session it ever had.
+    stopped = sorted(outcome.stopped, key=lambda place: (_is_left(place), _written(place)), reverse=True)
+    for place in (*outcome.traders, *stopped[:_NAMED]):
         told = _told(place, setting)
         lines.append(f"  {place.session_id}: {'running' if place.running else 'stopped'}, {told['words']}")
+    if len(stopped) > _NAMED:
+        lines.append(f"  and {len(stopped) - _NAMED} older stopped sessions")
     if outcome.settled is not None:
         done = outcome.settled
         lines.append(
@@ -195,11 +200,20 @@ def report(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
+def _is_left(place: SessionPlace) -> bool:
+    return bool(place.acknowledged.get("on")) and not place.acknowledged.get("done")
+
+
+def _written(place: SessionPlace) -> float:
+    return max((path.stat().st_mtime for path in place.journal.glob("*.journal")), default=0.0)
+
+
 def _told(place: SessionPlace, setting: KillSwitchSetting | None) -> dict[str, Any]:
     told = place.acknowledged
     answered = setting is None or place.answers(setting)
     if not told:
-        words = "has not answered" if setting is not None and setting.on else "trades"
+        idle = "trades" if place.running else "at rest"
+        words = "has not answered" if setting is not None and setting.on else idle
     elif not told.get("on"):
         words = "off" if answered else "has not answered"
     else:
