@@ -60,6 +60,7 @@ class OrderBook:
             state=OrderState.PENDING_NEW,
             created_ns=time_ns,
             request=request,
+            price=request.price,
             sent_after=sent_after,
         )
         return self._enter(order)
@@ -131,6 +132,7 @@ class OrderBook:
             self._revive(order)
             self._follow(order, OrderEvent.ACCEPTED)
         self._name(order, event.broker_order_id)
+        order.price = event.price if event.price is not None else order.price
         if event.trade_id.isdigit():
             order.parent_transaction = int(event.trade_id)
         return order

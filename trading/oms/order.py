@@ -22,6 +22,7 @@ class Order(msgspec.Struct):
     created_ns: int
     request: OrderRequest | None = None  # None: the broker made it (attached stops), or somebody else
     broker_order_id: str = ""
+    price: Decimal | None = None  # limit, stop or trigger; None where it has none, or nobody said it
     filled_units: Decimal = Decimal(0)
     filled_value: Decimal = Decimal(0)  # sum of units times price of its fills: signed, quote currency
     reject_reason: RejectReason | None = None

@@ -32,11 +32,13 @@ class OrderKind(msgspec.Struct, frozen=True):
         rests: it may wait at the broker (GTC, GTD) and so fill when the position is no longer what it is now.
         reduce_only: the broker lets it lower a position only.
         protective: a stop or target of an open trade.
+        tightens: it moves a stop closer to the market, and can do nothing else.
     """
 
     rests: bool = False
     reduce_only: bool = False
     protective: bool = False
+    tightens: bool = False
 
 
 _IMMEDIATE = OrderKind()
@@ -97,9 +99,9 @@ def check_order(
     """Return why an order must not go out, in words with value and limit, or None where it may.
 
     An order that only lowers a position passes all limits but HALTED and a repeated intent: exits stay possible when
-    something is wrong.
+    something is wrong. A stop may come closer even while HALTED: it lowers what can be lost, and trades nothing now.
     """
-    if view.state is RiskState.HALTED:
+    if view.state is RiskState.HALTED and not kind.tightens:
         return RejectReason.STATE_HALTED, "trading is halted"
     if view.known_order:
         return RejectReason.DUPLICATE_INTENT, "this decision was sent before"

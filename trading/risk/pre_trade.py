@@ -66,6 +66,7 @@ class PreTrade:
             rests=order.time_in_force in _RESTS and order.order_type is not OrderType.MARKET,
             reduce_only=order.reduce_only or order.position_fill is PositionFill.REDUCE_ONLY,
             protective=order.order_type in _PROTECTIVE,
+            tightens=_tightens(order, state.book.orders.get(replaces)),
         )
         positions = {name: float(units) for name, units in state.positions.held().items()}
         working = [working for working in state.book.open() if working.entry and working.key != replaces]
@@ -115,6 +116,19 @@ class PreTrade:
 
     def _loss(self, portfolio: Mapping[str, float], rates: Mapping[str, float]) -> float:
         return self.returns.parametric(portfolio, rates, self._limits.value_at_risk_confidence)
+
+
+def _tightens(order: OrderRequest, old: Order | None) -> bool:
+    """Whether an amendment moves a stop closer for as long as the trade lives.
+
+    Of a trailing stop only the distance is known, not where it stands: a shorter one, counted from today's price, may be
+    further away than where the old one has come to.
+    """
+    if old is None or old.order_type is not OrderType.STOP_LOSS or order.order_type is not OrderType.STOP_LOSS:
+        return False
+    if old.price is None or order.price is None or order.good_till_ns is not None:
+        return False
+    return order.price > old.price if old.units < 0 else old.units > 0 and order.price < old.price
 
 
 def _pending(order: Order) -> PendingOrder | None:

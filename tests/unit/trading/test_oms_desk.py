@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oms_room import Room, limit, market
@@ -331,3 +332,33 @@ def test_what_concerns_one_instrument_or_the_books_only_blocks_no_order(room: Ro
     for what in ("database", "prediction", "price", "transactions"):
         room.desk.commit(records.Degraded(room.clock.time_ns(), what, "it is gone"))
     assert room.send(market("a", 1))
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_while_halted_a_stop_may_come_closer_and_nothing_else_may_change(room: Room, side: int) -> None:
+    far, nearer, wider = (D("1.1") - side * D(pips) for pips in ("0.02", "0.01", "0.03"))
+    target = D("1.1") + side * D("0.05")
+    room.send(market("a", 1000 * side, stop_loss_price=far, take_profit_price=target))
+    room.send(market("t", 1000 * side, trailing_stop_distance=D("0.02")))
+    room.run(room.desk.catch_up())
+    room.desk.commit(records.RiskStateChanged(RiskState.HALTED, room.clock.time_ns(), "DRAWDOWN", ""))
+    room.restart()  # where the stop stands is in the journal
+    stop = attached_order_id("a", OrderType.STOP_LOSS)
+
+    def moved(revision: int, kind: OrderType, **fields: Any) -> OrderRequest:
+        return OrderRequest(amended_order_id("a", revision), "EUR_USD", D(0), kind, **fields)
+
+    assert not room.amend(stop, moved(1, OrderType.STOP_LOSS, price=wider))
+    assert not room.amend(stop, moved(2, OrderType.STOP_LOSS, price=far))
+    until = room.clock.time_ns() + 10**12
+    assert not room.amend(stop, moved(3, OrderType.STOP_LOSS, price=nearer, good_till_ns=until)), "it would end"
+    goal = attached_order_id("a", OrderType.TAKE_PROFIT)
+    assert not room.amend(goal, moved(4, OrderType.TAKE_PROFIT, price=target - side * D("0.01")))
+    trail = attached_order_id("t", OrderType.TRAILING_STOP_LOSS)
+    assert not room.amend(trail, moved(5, OrderType.TRAILING_STOP_LOSS, trailing_stop_distance=D("0.01")))
+    assert {blocked.reason for blocked in room.written(records.OrderBlocked)} == {RejectReason.STATE_HALTED}
+    assert room.amend(stop, moved(6, OrderType.STOP_LOSS, price=nearer))
+    again = amended_order_id("a", 6)
+    assert not room.amend(again, moved(7, OrderType.STOP_LOSS, price=far)), "not back again"
+    assert room.amend(again, moved(8, OrderType.STOP_LOSS, price=nearer + side * D("0.005")))
+    assert [key for kind, key in room.network.sent if kind == "amend"] == [again, amended_order_id("a", 8)]
