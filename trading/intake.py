@@ -32,6 +32,7 @@ class Intake:
         instruments: what the session trades.
         quotes: the standing quotes by instrument.
         observers: called with each record and its time, after it was applied.
+        latency: of each hop, in nanoseconds.
         behind: whether the stream has left something out that could not be fetched yet.
     """
 
@@ -50,7 +51,7 @@ class Intake:
         self._journal = journal
         self._clock = clock
         self._account_currency = account_currency
-        self._latency = latency
+        self.latency = latency
         self._metrics = metrics
         self._hops = {hop: metrics.hop_seconds.labels(hop).observe for hop in HOPS}
         self.state = state
@@ -180,7 +181,7 @@ class Intake:
             _log.error("risk state changed", state=state.value, reason=reason, words=words)
 
     def _measure(self, hop: str, nanoseconds: int) -> None:
-        self._latency.add(hop, nanoseconds)
+        self.latency.add(hop, nanoseconds)
         self._hops[hop](nanoseconds / 1e9)
 
 

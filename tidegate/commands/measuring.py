@@ -16,6 +16,9 @@ def bench(
         typer.Option(help="serving: a running inference service; one of its own when not given.", show_default=False),
     ] = None,
     orders: Annotated[int, typer.Option(help="order-path, journal: how many.", min=50)] = 1000,
+    without_serving: Annotated[
+        bool, typer.Option("--without-serving", help="order-path: predict in process, without Ray Serve.")
+    ] = False,
     ticks: Annotated[
         Path | None,
         typer.Option(help="replay: folder of LEAN ticks of EUR_USD; simulated when not given.", show_default=False),
@@ -33,13 +36,15 @@ def bench(
 ) -> None:
     """Measure a room on this machine, each figure beside its budget or its peer in the same run.
 
-    `serving` measures the approved models of the state directory. `order-path`: decision to bytes out to accepted.
+    `serving` measures the approved models of the state directory. `order-path`: tick to bytes out to accepted, by hop.
     `replay`: ticks through the full loop, beside nautilus_trader where there is one.
 
     Example: tidegate bench replay --ticks ticks/eurusd --install-peer
     """
     settings = load_settings(state, "bench")
     from core.errors import UsageError
+
+    text = ""
 
     if name == "features":
         from features import bench as features_bench
@@ -53,7 +58,8 @@ def bench(
         from tidegate.bench import order_path
 
         _only_errors()
-        result = order_path.run(orders)
+        result = order_path.run(orders, not without_serving)
+        text = order_path.table(result)
     elif name == "journal":
         from tidegate.bench import journal
 
@@ -68,7 +74,7 @@ def bench(
         result = replay.run(ticks, count, repeats, peer_python)
     else:
         raise UsageError(f"no benchmark {name!r}: there are features, serving, order-path, replay, journal")
-    finish(result, json, "\n".join(_lines(result)))
+    finish(result, json, text or "\n".join(_lines(result)))
 
 
 def _only_errors() -> None:
