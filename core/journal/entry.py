@@ -17,7 +17,8 @@ HEAD = struct.Struct("<8sQI")
 _HEAD_CONTENT = struct.Struct("<8sQ")
 PREFIX = struct.Struct("<II")
 _BODY = struct.Struct("<QqBB")
-_COVERED = struct.Struct("<IQqBB")
+_COVERED = struct.Struct("<IQqBB")  # length and body: what the checksum covers, up to the kind
+_ENTRY = struct.Struct("<IIQqBB")  # the same as it stands on disk, with the checksum behind the length
 _LENGTH = struct.Struct("<I")
 _DURABLE = 1
 MAXIMUM_BODY = 16 * 1024 * 1024  # a longer length is a broken one
@@ -58,11 +59,13 @@ def encode_entry(sequence: int, time_ns: int, kind: bytes, payload: bytes, durab
     """
     if len(kind) > 255 or len(payload) > MAXIMUM_BODY - 512:
         raise ValueError(f"journal entry of kind {kind[:32]!r} with {len(payload)} bytes is too long")
-    length = _BODY.size + len(kind) + len(payload)
+    kind_length = len(kind)
+    content = kind + payload
+    length = _BODY.size + len(content)
     flags = _DURABLE if durable else 0
-    # Length and body in one piece, as the checksum covers them; on disk it stands between both.
-    covered = b"".join((_COVERED.pack(length, sequence, time_ns, flags, len(kind)), kind, payload))
-    return b"".join((covered[:4], _LENGTH.pack(zlib.crc32(covered)), covered[4:]))
+    # Packed twice: cheaper than taking bytes apart, and each quote comes through here.
+    checksum = zlib.crc32(content, zlib.crc32(_COVERED.pack(length, sequence, time_ns, flags, kind_length)))
+    return _ENTRY.pack(length, checksum, sequence, time_ns, flags, kind_length) + content
 
 
 def decode_entry(content: bytes | memoryview, offset: int) -> tuple[Entry, int] | None:
