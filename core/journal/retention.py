@@ -1,6 +1,5 @@
 """Which journals may leave the disk, and how they do: packed, checked, then removed. The open one never does."""
 
-import fcntl
 import hashlib
 import lzma
 import os
@@ -14,6 +13,8 @@ import msgspec
 
 from core.errors import BadInputError, IntegrityError, RefusedError
 from core.files import write_json
+from core.journal.lock import NAME as LOCK
+from core.journal.lock import take_lock
 from core.journal.reader import ARCHIVED, SUFFIX, read_entries, read_segment, segment_paths
 
 _DAY_NS = 86_400 * 1_000_000_000
@@ -196,9 +197,9 @@ def _existing(directory: Path) -> Path:
 
 @contextmanager
 def _locked(directory: Path) -> Generator[None]:
-    handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        take_lock(handle)
         yield
     except BlockingIOError:
         raise RefusedError(f"journal {directory} is being written: stop that process first") from None

@@ -6,7 +6,6 @@ to a power cut loses market data that was seen, never a decision. Segments are f
 (see ``reserve``); one that is closed ends with its last entry.
 """
 
-import fcntl
 import os
 import threading
 from pathlib import Path
@@ -15,6 +14,8 @@ from types import TracebackType
 from core.crash_points import reach
 from core.errors import IntegrityError, RefusedError, UnavailableError
 from core.journal.entry import encode_entry, encode_head
+from core.journal.lock import NAME as LOCK
+from core.journal.lock import take_lock
 from core.journal.reader import ARCHIVED, SUFFIX, read_segment, segment_name, segment_paths
 from core.journal.repair import Repair, repair_tail
 from core.journal.reserve import FIRST_BYTES, Reserve
@@ -65,11 +66,11 @@ class Journal:
             raise RefusedError(f"journal {directory} was archived: name a new session, or restore the archive")
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise UnavailableError(f"journal {directory} cannot be opened: {error.strerror}") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take_lock(self._lock)
         except BlockingIOError:
             os.close(self._lock)
             raise RefusedError(f"journal {directory} has another writer: stop that process first") from None

@@ -1,7 +1,5 @@
 """The sessions of a state directory: which of them a trader runs, and what each says about the kill switch."""
 
-import fcntl
-import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +8,7 @@ import msgspec
 from core.errors import BadInputError
 from core.files import read_json
 from core.journal import read_entries
+from core.journal.lock import is_locked
 from trading import records
 from trading.control.setting import KillSwitchSetting
 
@@ -63,17 +62,7 @@ def sessions(state: Path) -> list[SessionPlace]:
 
 def is_running(session_directory: Path) -> bool:
     """Whether a process holds the session's journal: its one writer, whoever started it."""
-    try:
-        handle = os.open(session_directory / _JOURNAL / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)  # gives the lock back at once
-    return False
+    return is_locked(session_directory / _JOURNAL)
 
 
 def read_acknowledgement(path: Path) -> dict[str, Any]:

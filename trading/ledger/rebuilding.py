@@ -1,6 +1,5 @@
 """Make a session's rows anew from its journal alone."""
 
-import fcntl
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ import sqlalchemy as sa
 
 from core.errors import BadInputError, RefusedError
 from core.journal import Follower, read_entries
+from core.journal.lock import NAME as LOCK
+from core.journal.lock import take_lock
 from trading.ledger import tables
 from trading.ledger.projector import Projector
 from trading.ledger.rows import Projection
@@ -27,12 +28,12 @@ def journal_at_rest(directory: Path) -> Generator[None]:
         RefusedError: its trader is running.
     """
     try:
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         raise BadInputError(f"no journal in {directory}: name an existing session") from None
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take_lock(lock)
         except BlockingIOError:
             raise RefusedError(f"the trader that writes {directory} is running: stop it first") from None
         yield

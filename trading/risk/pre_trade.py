@@ -121,8 +121,8 @@ class PreTrade:
 def _tightens(order: OrderRequest, old: Order | None) -> bool:
     """Whether an amendment moves a stop closer for as long as the trade lives.
 
-    Of a trailing stop only the distance is known, not where it stands: a shorter one, counted from today's price, may be
-    further away than where the old one has come to.
+    Of a trailing stop only the distance is known, not where it stands: a shorter one, counted from today's price, may
+    be further away than where the old one has come to.
     """
     if old is None or old.order_type is not OrderType.STOP_LOSS or order.order_type is not OrderType.STOP_LOSS:
         return False
