@@ -4,7 +4,17 @@ from core.journal.entry import Entry
 from core.journal.follower import Follower
 from core.journal.interface import Appender
 from core.journal.reader import read_entries, read_segment, written_bytes
-from core.journal.repair import Repair
+from core.journal.repair import Repair, check_end
 from core.journal.writer import Journal
 
-__all__ = ["Appender", "Entry", "Follower", "Journal", "Repair", "read_entries", "read_segment", "written_bytes"]
+__all__ = [
+    "Appender",
+    "Entry",
+    "Follower",
+    "Journal",
+    "Repair",
+    "check_end",
+    "read_entries",
+    "read_segment",
+    "written_bytes",
+]

@@ -12,7 +12,7 @@ import msgspec
 
 from core.errors import IntegrityError
 from core.journal.entry import HEAD, Entry, decode_entry
-from core.journal.reader import read_segment, written_size
+from core.journal.reader import SUFFIX, read_segment, segment_paths, written_size
 
 
 class Repair(msgspec.Struct, frozen=True):
@@ -33,6 +33,36 @@ def find_durable_after(content: bytes, offset: int, last_sequence: int) -> Entry
     return None
 
 
+def check_end(directory: Path) -> int:
+    """Return how many bytes of a torn end, or of an entry being written, stand behind the last entry of a journal.
+
+    Reading stops at the first broken entry of the last segment, for that is where a writer may be. Whoever says that a
+    journal is whole must look behind it. Changes nothing; a writer may go on writing.
+
+    Raises:
+        IntegrityError: a synchronised entry stands behind the damage.
+    """
+    paths = segment_paths(directory)
+    if not paths:
+        return 0
+    content = paths[-1].read_bytes()
+    entries, offset, size = read_segment(paths[-1])
+    if offset >= min(size, len(content)):
+        return 0
+    last = entries[-1].sequence if entries else int(paths[-1].name.removesuffix(SUFFIX)) - 1
+    _refuse_damage(paths[-1], content, offset, last)
+    return size - offset
+
+
+def _refuse_damage(path: Path, content: bytes, offset: int, last_sequence: int) -> None:
+    behind = find_durable_after(content, offset, last_sequence)
+    if behind is not None:
+        raise IntegrityError(
+            f"journal segment {path} is damaged at byte {offset}, before entry {behind.sequence} "
+            "which was on disk: restore it from a backup"
+        )
+
+
 def repair_tail(path: Path, previous_sequence: int) -> tuple[list[Entry], int, Repair | None]:
     """Cut the torn end off the last segment, keeping the cut bytes in a file beside it.
 
@@ -51,12 +81,7 @@ def repair_tail(path: Path, previous_sequence: int) -> tuple[list[Entry], int, R
         return entries, offset, None
     content = path.read_bytes()
     last = entries[-1].sequence if entries else previous_sequence
-    behind = find_durable_after(content, offset, last)
-    if behind is not None:
-        raise IntegrityError(
-            f"journal segment {path} is damaged at byte {offset}, before entry {behind.sequence} "
-            "which was on disk: restore it from a backup"
-        )
+    _refuse_damage(path, content, offset, last)
     kept = path.with_name(f"{path.name}.torn-{offset}")
     kept.write_bytes(content[offset:size])
     with path.open("rb+") as stream:

@@ -40,10 +40,12 @@ def replay(
 
     import msgspec
 
+    from core.journal import check_end
     from core.logging import quiet
     from trading.replay import replay_session
 
     folder = session_folder(settings, session)
+    check_end(folder / "journal")  # half a session replayed equal proves nothing
     again = _champion(settings, folder) if recompute else None
 
     def tell(done: int, total: int) -> None:
@@ -176,7 +178,7 @@ def verify(session: Session, state: State = None, json: Json = False) -> None:
     Example: tidegate journal verify demo-fixings
     """
     settings = load_settings(state, "journal")
-    from core.journal import read_entries, written_bytes
+    from core.journal import check_end, read_entries, written_bytes
     from trading import records
 
     folder = session_folder(settings, session) / "journal"
@@ -186,13 +188,18 @@ def verify(session: Session, state: State = None, json: Json = False) -> None:
         records.decode(entry)
         kinds[entry.kind] = kinds.get(entry.kind, 0) + 1
         last = entry
+    torn = check_end(folder)
     result = {
         "entries": sum(kinds.values()),
         "bytes": written_bytes(folder),
+        "torn_bytes": torn,
         "closed": last is not None and last.kind == "session_closed",
         "kinds": dict(sorted(kinds.items())),
     }
     words = "closed" if result["closed"] else "not closed: a trader writes it, or died"
+    words += f"; {torn:,} bytes after the last entry are being written, or torn: the next start cuts them off" * bool(
+        torn
+    )
     finish(result, json, f"{result['entries']:,} entries, {result['bytes']:,} bytes, whole; {words}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInputError, IntegrityError, RefusedError
-from core.journal import Follower, Journal, read_entries
+from core.journal import Follower, Journal, check_end, read_entries
 
 
 def fill(journal: Journal, count: int, durable: bool = False) -> None:
@@ -70,6 +70,20 @@ def test_damage_before_a_synchronised_entry_is_an_error_not_a_repair(tmp_path: P
     with pytest.raises(IntegrityError, match="damaged"):
         Journal(tmp_path)
     assert path.read_bytes() == bytes(content)
+
+
+def test_a_journal_is_not_whole_with_a_synchronised_entry_behind_the_damage(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        for number in range(5):
+            journal.append("tick", b"x" * 50, number, durable=number == 4)
+        assert check_end(tmp_path) == 0, "room ahead of a writer is no torn end"
+    path = next(tmp_path.glob("*.journal"))
+    content = path.read_bytes()
+    path.write_bytes(content[:60] + bytes([content[60] ^ 1]) + content[61:])
+    with pytest.raises(IntegrityError, match="before entry 5 which was on disk"):
+        check_end(tmp_path)
+    path.write_bytes(content[:-3])
+    assert check_end(tmp_path) > 0, "the last entry is torn: a crash does that"
 
 
 def test_damage_in_an_earlier_segment_is_an_error(tmp_path: Path) -> None:
