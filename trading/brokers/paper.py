@@ -145,23 +145,27 @@ class PaperBroker:
         Raises:
             BadInputError: crossed, empty, or of an instrument that is not listed.
         """
-        book, log = self._exchange.book, self._exchange.log
-        if self._is_past(quote):
-            self._ticks[quote.instrument].add(quote)
+        exchange, name = self._exchange, quote.instrument
+        standing = exchange.book.quotes.get(name)
+        if standing is not None and quote.time_ns <= standing.time_ns and _is_past(quote, standing):
+            self._ticks[name].add(quote)
             return []
-        matters = bool(log.open_trades or quote.instrument in log.pending)
+        kept = self._store.keeps
+        matters = kept and bool(exchange.log.open_trades or name in exchange.log.pending)
         if matters:
-            self._write(Ticks(time_ns=quote.time_ns, quotes=(*self._take_unwritten(quote.instrument), quote)))
-        transactions = self._exchange.on_quote(quote)
-        if not matters:
-            self._unwritten[quote.instrument] = quote
-        self._ticks[quote.instrument].add(quote)
-        self._note_ready()
-        if self._quote_stream is not None and quote.instrument in self._subscribed:
-            halted = quote.instrument in book.halted
-            self._quote_stream.put(msgspec.structs.replace(quote, tradeable=False) if halted else quote)
-        events = self._publish(transactions)
-        self._store.compact(self._exchange, (0, 0))
+            self._write(Ticks(time_ns=quote.time_ns, quotes=(*self._take_unwritten(name), quote)))
+        transactions = exchange.on_quote(quote)
+        if kept and not matters:
+            self._unwritten[name] = quote
+        self._ticks[name].add(quote)
+        if self._quote_stream is not None:
+            self._note_ready()
+            if name in self._subscribed:
+                halted = name in exchange.book.halted
+                self._quote_stream.put(msgspec.structs.replace(quote, tradeable=False) if halted else quote)
+        events = self._publish(transactions) if transactions else []
+        if kept:
+            self._store.compact(exchange, (0, 0))
         return events
 
     def on_heartbeat(self, heartbeat: Heartbeat) -> list[BrokerEvent]:
@@ -376,13 +380,6 @@ class PaperBroker:
         self._publish(transactions)
         return transactions
 
-    def _is_past(self, quote: Quote) -> bool:
-        standing = self._exchange.book.quotes.get(quote.instrument)
-        if standing is None or quote.time_ns > standing.time_ns or not 0 < quote.bid <= quote.ask:
-            return False
-        same = (quote.bid, quote.ask, quote.tradeable) == (standing.bid, standing.ask, standing.tradeable)
-        return quote.time_ns < standing.time_ns or same
-
     def _note_ready(self) -> None:
         if not self._ready.is_set() and self._subscribed <= self._exchange.book.quotes.keys():
             self._ready.set()
@@ -419,6 +416,14 @@ def _json(value: msgspec.Struct) -> dict[str, Any]:
 
 def _specification(body: dict[str, Any]) -> OrderSpecification:
     return msgspec.convert(body, OrderSpecification, strict=False)
+
+
+def _is_past(quote: Quote, standing: Quote) -> bool:
+    """Whether a quote that is not newer than the standing one changes nothing."""
+    if not 0 < quote.bid <= quote.ask:
+        return False
+    same = (quote.bid, quote.ask, quote.tradeable) == (standing.bid, standing.ask, standing.tradeable)
+    return quote.time_ns < standing.time_ns or same
 
 
 def _belongs_to(event: BrokerEvent, client_order_id: str) -> bool:

@@ -74,9 +74,7 @@ class QuoteGuard:
         self._future_ns = round(parameters.future_seconds * NANOSECONDS)
         self._jump = parameters.maximum_jump if jumps else 0.0
         self._needed = parameters.confirming_quotes
-        self._newest = dict.fromkeys(instruments, 0)
-        self._middle: dict[str, float] = {}
-        self._doubted: dict[str, tuple[float, int]] = {}  # a level beyond the bound, and how many quotes were there
+        self._seen = {name: _Seen() for name in instruments}
 
     def refusal(self, quote: Quote, now_ns: int) -> QuoteRefused | None:
         """Return why a quote is no price, or None where it is one.
@@ -85,39 +83,51 @@ class QuoteGuard:
             quote: the next one.
             now_ns: the session's time.
         """
-        newest = self._newest.get(quote.instrument)
-        if newest is None:
+        seen = self._seen.get(quote.instrument)
+        if seen is None:
             return _refused(quote, now_ns, "UNKNOWN_INSTRUMENT", "it is none of the session's instruments")
         bid, ask, time_ns = quote.bid, quote.ask, quote.time_ns
         if not 0.0 < bid <= ask < math.inf:
             return _refused(quote, now_ns, *_not_a_price(bid, ask))
-        if time_ns < newest:
-            words = f"it is {(newest - time_ns) / 1e9:.3f} s older than the one before"
+        if time_ns < seen.newest_ns:
+            words = f"it is {(seen.newest_ns - time_ns) / 1e9:.3f} s older than the one before"
             return _refused(quote, now_ns, "CLOCK_JUMP", words)
         if time_ns > now_ns + self._future_ns:
             return _refused(quote, now_ns, "CLOCK_JUMP", f"it is {(time_ns - now_ns) / 1e9:.3f} s ahead of the clock")
         if self._jump:
-            words = self._spike(quote.instrument, (bid + ask) / 2.0)
-            if words:
-                return _refused(quote, now_ns, "SPIKE", words)
-        self._newest[quote.instrument] = time_ns
+            middle = (bid + ask) / 2.0
+            if abs(middle - seen.middle) <= self._jump * seen.middle:
+                seen.middle, seen.doubtful = middle, 0
+            else:
+                words = self._spike(seen, middle)
+                if words:
+                    return _refused(quote, now_ns, "SPIKE", words)
+        seen.newest_ns = time_ns
         return None
 
-    def _spike(self, name: str, middle: float) -> str:
-        last = self._middle.get(name)
-        if last is None or abs(middle - last) <= self._jump * last:
-            self._middle[name] = middle
-            if self._doubted:
-                self._doubted.pop(name, None)
+    def _spike(self, seen: "_Seen", middle: float) -> str:
+        """Doubt a level beyond the bound until enough quotes agree; nothing where it is believed."""
+        near = seen.doubtful and abs(middle - seen.level) <= self._jump * seen.level
+        seen.level, seen.doubtful = middle, seen.doubtful + 1 if near else 1
+        if not seen.middle or seen.doubtful >= self._needed:
+            seen.middle, seen.doubtful = middle, 0
             return ""
-        level, count = self._doubted.get(name, (middle, 0))
-        count = count + 1 if abs(middle - level) <= self._jump * level else 1
-        if count >= self._needed:
-            self._middle[name] = middle
-            del self._doubted[name]
-            return ""
-        self._doubted[name] = (middle, count)
-        return f"middle {middle:g} after {last:g}: believed after {self._needed} quotes there, this is {count}"
+        return (
+            f"middle {middle:g} after {seen.middle:g}: believed after {self._needed} quotes there, "
+            f"this is {seen.doubtful}"
+        )
+
+
+class _Seen:
+    """What was seen of one instrument."""
+
+    __slots__ = ("doubtful", "level", "middle", "newest_ns")
+
+    def __init__(self) -> None:
+        self.newest_ns = 0
+        self.middle = 0.0  # of the newest quote that was believed; 0: none yet
+        self.level = 0.0  # of the newest one beyond the bound
+        self.doubtful = 0  # how many in a row were around that level
 
 
 def _not_a_price(bid: float, ask: float) -> tuple[str, str]:

@@ -40,9 +40,13 @@ class PaperFeed:
         return standing
 
     async def events(self) -> AsyncIterator[Quote | Heartbeat]:
+        unguarded, match = self._guard is None, self._broker.on_quote
         async for item in self._inner.events():
             if isinstance(item, Quote):
-                self._match(item)
+                if unguarded:
+                    match(item)
+                else:
+                    self._match(item)
             else:
                 self._broker.on_heartbeat(item)
             yield item

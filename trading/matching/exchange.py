@@ -176,7 +176,7 @@ class Exchange:
     def on_quote(self, quote: Quote) -> list[AnyTransaction]:
         """Match one quote; its time becomes the exchange's time."""
         self._quote(quote)
-        return self.log.take_batch()
+        return self.log.take_batch() if self.log.batch else []
 
     # -- quotes --------------------------------------------------------------------------------------------------
 
@@ -186,8 +186,11 @@ class Exchange:
             raise BadInputError(f"a quote for {name}, which this exchange does not list")
         if not 0 < bid <= ask < math.inf:
             raise BadInputError(f"crossed or empty quote for {name}: bid {bid}, ask {ask}")
-        self._move_to(quote.time_ns)
-        log = self.log
+        log, time_ns = self.log, quote.time_ns
+        if self._due_ns is None or time_ns >= self._due_ns:
+            self._move_to(time_ns)
+        elif time_ns > self.book.time_ns:
+            self.book.time_ns = time_ns
         self.market.update(quote)
         if not (log.pending or log.open_trades) or not self.market.tradeable(name):
             return

@@ -14,8 +14,10 @@ from trading.matching.transactions import MarginCallEnter, MarginCallExit, Margi
 from trading.matching.valuation import held_units, value_account
 
 _ONE = Decimal(1)
-# Instrument, chain of pairs home, net units, what they cost, units times margin rate.
-Held = tuple[str, list[tuple[str, bool]], float, float, float]
+_NEAR = 0.9  # share of the margin call from which on the exact sum is needed
+# Instrument, chain of pairs home, and what its share of (margin - _NEAR * equity) is: a slope over bid + ask, and the
+# rest. Both in the quote currency.
+Held = tuple[str, list[tuple[str, bool]], float, float]
 
 
 class MarginWatch:
@@ -25,6 +27,8 @@ class MarginWatch:
         self.log = log
         self.execution = execution
         self._version = -1
+        self._balance = log.book.balance
+        self._slack = 0.0  # _NEAR times the balance
         self._held: list[Held] = []
 
     def check(self) -> None:
@@ -49,22 +53,21 @@ class MarginWatch:
         log = self.log
         if log.book.margin_call_since is not None:
             return True
-        if self._version != log.trades_version:
+        if self._version != log.trades_version or self._balance is not log.book.balance:
             self._version, self._held = log.trades_version, self._aggregate()
-        equity = float(log.book.balance)
-        margin = 0.0
+            self._balance = log.book.balance
+            self._slack = _NEAR * float(self._balance)
+        excess = 0.0  # margin less _NEAR times unrealised profit
         quotes = log.book.quotes
-        for name, factor_path, net, cost, margin_units in self._held:
+        for name, factor_path, slope, rest in self._held:
             quote = quotes[name]
-            value = (quote.bid + quote.ask) / 2
-            factor = 1.0
+            share = (quote.bid + quote.ask) * slope + rest
             for pair, selling in factor_path:
                 other = quotes[pair]
                 middle = (other.bid + other.ask) / 2
-                factor = factor * middle if selling else factor / middle
-            equity += (value * net - cost) * factor
-            margin += value * margin_units * factor
-        return margin > 0.9 * equity
+                share = share * middle if selling else share / middle
+            excess += share
+        return excess > self._slack
 
     def _aggregate(self) -> list[Held]:
         """Sum up what is open, until the next trade."""
@@ -76,7 +79,8 @@ class MarginWatch:
             cost = sum(float(trade.units) * float(trade.price) for trade in trades.values())
             rate = float(max(instrument.margin_rate, log.book.margin_rate))
             path = log.market.path(instrument.quote) or []
-            held.append((name, path, float(long - short), cost, float(max(long, short)) * rate))
+            slope = (float(max(long, short)) * rate - _NEAR * float(long - short)) / 2
+            held.append((name, path, slope, _NEAR * cost))
         return held
 
     def _close_out(self) -> None:

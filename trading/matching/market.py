@@ -43,9 +43,11 @@ class Market:
             self._users.clear()
             self._factors = {self.home: (ONE, ONE)}
         self.quotes[name] = quote
-        self._prices.pop(name, None)
-        for currency in self._users.get(name, ()):
-            self._factors.pop(currency, None)
+        if self._prices:
+            self._prices.pop(name, None)
+        if self._users:
+            for currency in self._users.get(name, ()):
+                self._factors.pop(currency, None)
         if self._book.liquidity_taken:
             self._book.liquidity_taken.pop(name, None)
 

@@ -33,6 +33,7 @@ SECONDS = {
     "M": 0,  # calendar months
 }
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_FRESH = 1000  # ticks taken over at a time
 _LONGEST = 2_000_000  # ticks kept per instrument, about 50 MB each
 
 
@@ -60,17 +61,44 @@ class TickStore:
     """Times, bids and asks of one instrument."""
 
     def __init__(self) -> None:
-        self.times = array("q")
-        self.bids = array("d")
-        self.asks = array("d")
+        self._times = array("q")
+        self._bids = array("d")
+        self._asks = array("d")
+        self._fresh: list[Quote] = []  # not in the columns yet: most ticks are never asked for one by one
+
+    @property
+    def times(self) -> "array[int]":
+        """UTC nanoseconds, not falling."""
+        self._settle()
+        return self._times
+
+    @property
+    def bids(self) -> "array[float]":
+        """Bids by tick."""
+        self._settle()
+        return self._bids
+
+    @property
+    def asks(self) -> "array[float]":
+        """Asks by tick."""
+        self._settle()
+        return self._asks
 
     def add(self, quote: Quote) -> None:
         """Append a tick; the oldest tenth is forgotten when there are too many."""
-        self.times.append(quote.time_ns)
-        self.bids.append(quote.bid)
-        self.asks.append(quote.ask)
-        if len(self.times) > _LONGEST:
-            for column in (self.times, self.bids, self.asks):
+        self._fresh.append(quote)
+        if len(self._fresh) >= _FRESH:
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self._fresh:
+            return
+        self._times.extend([quote.time_ns for quote in self._fresh])
+        self._bids.extend([quote.bid for quote in self._fresh])
+        self._asks.extend([quote.ask for quote in self._fresh])
+        self._fresh.clear()
+        if len(self._times) > _LONGEST:
+            for column in (self._times, self._bids, self._asks):
                 del column[: _LONGEST // 10]
 
 
@@ -126,17 +154,18 @@ def make_candles(
 
     The first candle is the first whole one after ``start_ns``.
     """
-    last = len(store.times) if end_ns is None else bisect_left(store.times, end_ns)
+    times = store.times
+    last = len(times) if end_ns is None else bisect_left(times, end_ns)
     if start_ns is not None:
         opens, closes = interval(start_ns, granularity, alignment)
-        first = bisect_left(store.times, start_ns if opens == start_ns else closes)
+        first = bisect_left(times, start_ns if opens == start_ns else closes)
         return _fold(store, granularity, first, last, count, alignment)
     # The last candles: look back far enough for ``count`` without gaps, and twice as far each time there are gaps.
     width = (SECONDS[granularity] or 31 * 86_400) * (count + 1) * NANOSECONDS
     while True:
-        newest = store.times[last - 1] if last else 0
+        newest = times[last - 1] if last else 0
         opens, _ = interval(max(0, newest - width), granularity, alignment)
-        first = bisect_left(store.times, opens)
+        first = bisect_left(times, opens)
         candles = _fold(store, granularity, first, last, last - first, alignment)
         if len(candles) >= count or first == 0:
             return candles[-count:]
@@ -146,12 +175,13 @@ def make_candles(
 def _fold(store: TickStore, granularity: str, first: int, last: int, count: int, alignment: Alignment) -> list[Candle]:
     candles: list[Candle] = []
     current: Candle | None = None
+    times, bids, asks = store.times, store.bids, store.asks
     for index in range(first, last):
-        time_ns = store.times[index]
+        time_ns = times[index]
         if current is None or time_ns >= current.close_ns:
             if len(candles) == count:
                 break
             current = Candle(*interval(time_ns, granularity, alignment))
             candles.append(current)
-        current.add(store.bids[index], store.asks[index])
+        current.add(bids[index], asks[index])
     return candles

@@ -43,6 +43,11 @@ class Store:
         self._file: int | None = None
         self._size = 0
 
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is written at all."""
+        return self._file is not None
+
     def recover(self, instruments: dict[str, Instrument]) -> tuple[Exchange, Cursor] | None:
         """Rebuild the state, or return None for a fresh start.
 
