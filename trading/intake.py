@@ -148,8 +148,12 @@ class Intake:
             UnavailableError: the broker does not answer.
         """
         events = await self.read(self._broker.transactions_since(self.state.caught_up))
-        newest = self.state.caught_up
         reach("catch_up.fetched")
+        self.take_history(events)
+
+    def take_history(self, events: list[BrokerEvent]) -> None:
+        """Apply every transaction since one that was known to be complete."""
+        newest = self.state.caught_up
         for event in sorted(events, key=_number):
             self.take(event, "catch_up")
             newest = max(newest, event.transaction_id)

@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Mapping
 
+import msgspec
+
 from core.clock import Clock
 from core.crash_points import reach
 from core.domain import BrokerEvent, Instrument, OrderState
@@ -26,6 +28,22 @@ from trading.state import SessionState
 _log = get_logger("trading")
 
 
+class Answers(msgspec.Struct, frozen=True):
+    """What the broker said about orders of unknown fate; nothing of it is applied yet.
+
+    Attributes:
+        orders: asked about, as the book held them.
+        found: events of those that may not have arrived, by client order id.
+        listed: the broker's ids of the open orders.
+        events: every transaction since the last one known to be complete, read after all the rest.
+    """
+
+    orders: list[Order]
+    found: dict[str, list[BrokerEvent]]
+    listed: frozenset[str]
+    events: list[BrokerEvent]
+
+
 class NotSentError(TidegateError):
     """A request that certainly changed nothing at the broker."""
 
@@ -45,6 +63,7 @@ class Settlement(Intake):
         metrics: TraderMetrics,
     ) -> None:
         super().__init__(broker, journal, clock, state, instruments, account_currency, latency, metrics)
+        self._sent_since: set[str] = set()  # orders with a request of later than the newest ``ask_uncertain``
         self._awaited: set[str] = set()  # orders whose reply this process still waits for: asking would be too early
 
     # -- what is unknown -----------------------------------------------------------------------------------------
@@ -67,6 +86,36 @@ class Settlement(Intake):
         except (UnavailableError, OutcomeUnknownError) as error:
             _log.warning("broker does not answer: orders stay unknown", words=error.message)
 
+    async def ask_uncertain(self) -> Answers:
+        """Ask what ``resolve_uncertain`` asks and change nothing: for a task beside the loop.
+
+        Raises:
+            UnavailableError, OutcomeUnknownError: the broker does not answer. Where it forbids to ask, trading is
+                halted.
+        """
+        self._sent_since.clear()
+        orders, since = self._to_ask(), self.state.caught_up
+        found: dict[str, list[BrokerEvent]] = {}
+        for order in orders:
+            if self._is_at_large(order.key):
+                found[order.key] = await self.read(self._broker.resolve(order.key, order.sent_after))
+        listed = await self.read(self._broker.open_orders())
+        events = await self.read(self._broker.transactions_since(since))
+        return Answers(orders, found, frozenset(order.broker_order_id for order in listed), events)
+
+    def settle_uncertain(self, answers: Answers) -> None:
+        """Settle orders by what ``ask_uncertain`` returned, between two events of the loop.
+
+        An order that was settled meanwhile is left as it is, and so is one that another request went out for.
+        """
+        self.take_history(answers.events)
+        busy, known = self._awaited | self._sent_since, self.state.book.orders
+        orders = [order for order in answers.orders if order.key not in busy and known.get(order.key) is order]
+        for order in orders:
+            if self._is_at_large(order.key) and order.key in answers.found:
+                self._conclude(order, answers.found[order.key])
+        self._compare(orders, answers.listed)
+
     def _to_ask(self) -> list[Order]:
         return [o for o in self.state.book.uncertain() if o.key not in self._awaited]
 
@@ -74,8 +123,12 @@ class Settlement(Intake):
         events = await self.read(self._broker.resolve(order.key, order.sent_after))
         if events:
             await self.catch_up()  # what was found may have been booked after the first catching up
-            for event in events:
-                self.take(event, "resolved")
+        self._conclude(order, events)
+
+    def _conclude(self, order: Order, events: list[BrokerEvent]) -> None:
+        """Settle an order that may not have arrived by all events there are of it."""
+        for event in events:
+            self.take(event, "resolved")
         if not self._is_at_large(order.key):
             return
         if events:
@@ -88,8 +141,10 @@ class Settlement(Intake):
         """Settle orders that the broker must have by looking whether they are among its open ones."""
         listed = await self.read(self._broker.open_orders())
         await self.catch_up()  # what ended between the two questions is no guess
-        known = {order.broker_order_id for order in listed}
-        for order in left:
+        self._compare(left, frozenset(order.broker_order_id for order in listed))
+
+    def _compare(self, orders: list[Order], known: frozenset[str]) -> None:
+        for order in orders:
             if not order.unsettled or self._is_at_large(order.key) or order.key in self._awaited:
                 continue
             if order.broker_order_id not in known:
@@ -112,6 +167,7 @@ class Settlement(Intake):
             OutcomeUnknownError: the reply was lost.
         """
         self._awaited.update(keys)
+        self._sent_since.update(keys)
         try:
             return await request
         except (UnavailableError, BadInputError) as error:

@@ -1,5 +1,7 @@
 """The comparison that never ends: orders in flight, open orders, positions and account, each at its interval.
 
+In a live session every question is asked beside the loop, so that a broker that does not answer keeps nobody waiting.
+
 A look is a few questions to the broker, one at a time, beside the loop; what it found is compared between two events
 of the feed. It counts only where no transaction came between its first and its last question and all of them have
 reached our state. A difference then needs a second look that sees the same before it counts: a reply or an event may
@@ -29,6 +31,7 @@ from trading.reconciliation.compare import (
 )
 from trading.reconciliation.parameters import ReconciliationParameters
 from trading.reconciliation.settle import settle
+from trading.settlement import Answers
 
 _log = get_logger("trading")
 _IN_FLIGHT = (OrderState.PENDING_NEW, OrderState.UNKNOWN, OrderState.PENDING_CANCEL)
@@ -84,6 +87,9 @@ class Reconciler:
         self._steps_due = desk.state.steps + parameters.lockstep_steps
         self._flying: dict[str, int] = {}  # orders in flight, and since when they were seen so
         self._tries: dict[str, int] = {}  # questions in vain, by order
+        self._question: asyncio.Task[Answers] | None = None  # about orders in flight
+        self._question_began = 0.0
+        self._asked: list[str] = []
         self._look: asyncio.Task[Look] | None = None
         self._look_began = 0.0
         self._suspected: dict[str, tuple[list[Finding], int]] = {}  # what one look saw, and when, by scope
@@ -93,6 +99,8 @@ class Reconciler:
 
     def due(self) -> bool:
         """Whether ``run_due`` has anything to do; cheap, for after every event of the feed."""
+        if self._question is not None:
+            return True
         now = self._clock.time_ns()
         if now >= self._in_flight_due:
             if self._flying or self._tries or self._desk.state.book.open():
@@ -107,7 +115,9 @@ class Reconciler:
         if not self.due():
             return
         now = self._clock.time_ns()
-        if now >= self._in_flight_due:
+        if self._question is not None:
+            await self._take_answer(self._question)
+        elif now >= self._in_flight_due:
             await self._ask_in_flight(now)
         if self._look is not None:
             await self._take_look()
@@ -121,11 +131,12 @@ class Reconciler:
             await self._in_lockstep()
 
     async def close(self) -> None:
-        """Give up a look that is under way."""
-        if self._look is not None:
-            self._look.cancel()
-            await asyncio.gather(self._look, return_exceptions=True)
-            self._look = None
+        """Give up what is being asked."""
+        asking: list[asyncio.Task[Any]] = [task for task in (self._look, self._question) if task is not None]
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        self._look = self._question = None
 
     def describe(self) -> dict[str, Any]:
         """Return when each scope was last compared (UTC ns) and what is open."""
@@ -138,7 +149,7 @@ class Reconciler:
     # -- orders in flight ----------------------------------------------------------------------------------------
 
     async def _ask_in_flight(self, now: int) -> None:
-        """Ask about what has been in flight for too long. Inside the loop: nothing may be sent meanwhile."""
+        """Ask about what has been in flight for too long; live beside the loop, else inside it."""
         self._in_flight_due = now + self._in_flight_ns
         flying = [order.key for order in self._desk.state.book.open() if order.state in _IN_FLIGHT]
         self._flying = {key: self._flying.get(key, now) for key in flying}
@@ -149,7 +160,33 @@ class Reconciler:
                 self._tries = {}
                 self._degradation.end(UNANSWERED)
             return
+        if self._live:
+            self._asked, self._question_began = asked, time.monotonic()
+            self._question = asyncio.create_task(self._desk.ask_uncertain())
+            return
         await self._desk.resolve_uncertain()
+        self._count(asked)
+
+    async def _take_answer(self, question: asyncio.Task[Answers]) -> None:
+        """Settle what was asked about once the answer is here; one that takes too long is given up."""
+        if not question.done():
+            if time.monotonic() - self._question_began <= self._parameters.requests_timeout_seconds:
+                return
+            question.cancel()
+            await asyncio.gather(question, return_exceptions=True)
+        self._question = None
+        failure = None if question.cancelled() else question.exception()
+        if failure is not None and not isinstance(failure, TidegateError):
+            raise failure
+        if failure is None and not question.cancelled():
+            self._desk.settle_uncertain(question.result())
+        else:
+            words = failure.message if failure is not None else "no answer in time"
+            _log.warning("broker does not answer: orders stay unknown", words=words)
+        self._count(self._asked)
+
+    def _count(self, asked: list[str]) -> None:
+        """Count the questions in vain, and stop new risk after so many."""
         left = {order.key for order in self._desk.state.book.open() if order.state in _IN_FLIGHT}
         self._tries = {key: self._tries.get(key, 0) + 1 for key in asked if key in left}
         now = self._clock.time_ns()

@@ -10,10 +10,11 @@ from desk_parts import DeskParts, make_desk
 from trading_session import practice_settings
 
 from core.clock import SimulatedClock
-from core.domain import OrderRequest, OrderType, TimeInForce
+from core.domain import OrderRequest, OrderState, OrderType, TimeInForce
 from core.errors import BadInputError
 from trading import records
 from trading.brokers.oanda import OandaBroker
+from trading.control.kill_switch import KillSwitch, KillSwitchSetting
 from trading.matching.commands import Cancel
 from trading.reconciliation.continuous import Reconciler
 from trading.reconciliation.parameters import ReconciliationParameters
@@ -142,6 +143,7 @@ async def test_an_order_that_stays_unanswered_stops_new_risk_until_it_is_settled
                 while reconciling.describe()["unanswered"].get(order.client_order_id, 0) < tries:
                     clock.advance_to(clock.time_ns() + SECOND)
                     await reconciling.run_due()
+                    await asyncio.sleep(0.01)
             assert "unanswered after 5 questions" in parts.degradation.no_new_risk()
             assert [state.state for state in parts.desk.state.book.open()] == ["unknown"], "nothing is assumed"
             parts.desk.commit(records.OrderNotSent(order.client_order_id, START, "the broker has no trace of it"))
@@ -168,3 +170,60 @@ async def test_the_comparison_at_the_start_counts_at_once(tmp_path: Path) -> Non
 def test_intervals_must_be_positive() -> None:
     with pytest.raises(BadInputError, match="positions_seconds must be above 0"):
         ReconciliationParameters(positions_seconds=0).check()
+
+
+async def test_a_broker_that_never_answers_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """It takes connections and says nothing: the loop goes on while the question is open, and the switch is served."""
+    clock = SimulatedClock(START)
+    held: list[asyncio.StreamWriter] = []
+    asked = asyncio.Event()
+
+    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+        asked.set()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    silent = OandaBroker(practice_settings(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"), clock)
+    with make_desk(tmp_path, clock, silent) as parts:
+        order = OrderRequest("rules:EUR_USD:1:0", "EUR_USD", Decimal(1000))
+        parts.desk.commit(records.OrderSubmitted(order, START))
+        reconciling = Reconciler(ReconciliationParameters(), silent, parts.desk, clock, parts.degradation, live=True)
+        for _ in range(8):
+            clock.advance_to(clock.time_ns() + SECOND)
+            await reconciling.run_due()
+        await asked.wait()
+        for _ in range(3):
+            await reconciling.run_due()
+        assert reconciling.describe()["unanswered"] == {}, "the question is still open"
+        switch = KillSwitch(tmp_path / "kill-switch.json", parts.desk, clock)
+        engaging = asyncio.create_task(switch.engage(KillSwitchSetting(True, False, "test", "desk", 1)))
+        await asyncio.sleep(0)
+        assert parts.desk.state.risk_state is RiskState.HALTED
+        engaging.cancel()
+        await asyncio.gather(engaging, return_exceptions=True)
+        await reconciling.close()
+    server.close()
+    for writer in held:
+        writer.close()
+    await silent.close()
+
+
+@pytest.mark.parametrize("fate", ["arrived", "never arrived", "settled meanwhile"])
+async def test_an_answer_settles_what_was_asked_and_nothing_newer(tmp_path: Path, fate: str) -> None:
+    clock = SimulatedClock(START)
+    with make_desk(tmp_path, clock) as parts:
+        desk, key = parts.desk, "rules:EUR_USD:1:0"
+        parts.quote("EUR_USD", 1.1, 1.1001, START)
+        order = OrderRequest(key, "EUR_USD", Decimal(1000))
+        desk.commit(records.OrderSubmitted(order, START))
+        if fate == "arrived":
+            await parts.broker.submit(order)
+        answers = await desk.ask_uncertain()
+        assert desk.state.book.orders[key].state is OrderState.PENDING_NEW, "asking changes nothing"
+        if fate == "settled meanwhile":
+            desk.commit(records.OrderNotSent(key, START, "the broker has no trace of it"))
+            desk.commit(records.OrderSubmitted(order, START))  # the next one of this id
+        desk.settle_uncertain(answers)
+        expected = {"arrived": "filled", "never arrived": "rejected", "settled meanwhile": "pending_new"}
+        assert desk.state.book.orders[key].state.value == expected[fate]
+        assert desk.held() == ({"EUR_USD": Decimal(1000)} if fate == "arrived" else {})
