@@ -53,6 +53,14 @@ class SessionOpened(Record, frozen=True, tag="session_opened"):
     specifications: tuple[Instrument, ...] = ()
 
 
+class SettledByHand(Record, frozen=True, tag="settled_by_hand"):
+    """A command opened the journal of a session without a trader: what follows, up to the next start, is its work."""
+
+    time_ns: int
+    reason: str
+    by: str
+
+
 class SessionClosed(Record, frozen=True, tag="session_closed"):
     """The trader stopped by itself; a journal without one ended in a crash."""
 
@@ -298,6 +306,7 @@ class Degraded(Record, frozen=True, tag="degraded"):
 
 AnyRecord = (
     SessionOpened
+    | SettledByHand
     | SessionClosed
     | QuoteSeen
     | HeartbeatSeen
@@ -332,6 +341,7 @@ AnyRecord = (
 # Records that say money moved, may move, or that change what may move: on disk before the process goes on.
 DURABLE: tuple[type[Record], ...] = (
     SessionOpened,
+    SettledByHand,
     SessionClosed,
     OrderSubmitted,
     OrderUnresolved,

@@ -8,6 +8,7 @@ from core.clock import Clock
 from core.errors import RefusedError, TidegateError
 from core.journal import Journal
 from core.logging import get_logger
+from trading import records
 from trading.brokers.interface import Broker
 from trading.control.kill_switch import KillSwitch, KillSwitchSetting
 from trading.control.sessions import acknowledgement_path
@@ -87,6 +88,8 @@ async def settle(
             TraderMetrics(),
         )
         kill_switch = KillSwitch(switch, desk, clock, acknowledgement_path(session_directory))
+        # Nobody's quotes and no loop stand behind what follows: whoever reads the journal must know.
+        desk.commit(records.SettledByHand(clock.time_ns(), setting.reason, setting.by))
         trouble = ""
         # The hold is written before anything is asked: whatever fails later, the next start takes no risk.
         await kill_switch.engage(setting)

@@ -9,6 +9,10 @@ from trading import records
 from trading.replay.difference import Difference, compare
 
 
+# Begins the work of another process: a trader's, or a command's that acted without one.
+Start = records.SessionOpened | records.SettledByHand
+
+
 class ReplayStopped(BaseException):
     """A replay cannot go on. No ``Exception``: nothing in the loop may catch it and carry on with less."""
 
@@ -71,7 +75,7 @@ class Recording:
     def ahead(self) -> Iterator[records.AnyRecord]:
         """Yield the records from the cursor to the next event of the feed or the next start of the process."""
         for record in self.records[self.cursor :]:
-            if isinstance(record, records.QuoteSeen | records.HeartbeatSeen | records.SessionOpened):
+            if isinstance(record, records.QuoteSeen | records.HeartbeatSeen | Start):
                 return
             yield record
 
@@ -93,7 +97,7 @@ class Recording:
         What a person wrote into the journal of a stopped session (a restriction lifted) stands between the two.
         """
         for record in self.records[self.cursor :]:
-            if isinstance(record, records.SessionOpened):
+            if isinstance(record, Start):
                 return True
             if not (isinstance(record, records.RiskStateChanged) and record.by_hand):
                 return False
@@ -102,7 +106,7 @@ class Recording:
     def is_ending(self, beside: Callable[[records.AnyRecord], bool]) -> bool:
         """Whether the loop had ended: up to the end of the process stands only what ``beside`` says and its close."""
         for record in self.records[self.cursor :]:
-            if isinstance(record, records.SessionOpened):
+            if isinstance(record, Start):
                 break
             by_hand = isinstance(record, records.RiskStateChanged) and record.by_hand
             if not (beside(record) or by_hand or isinstance(record, records.SessionClosed)):

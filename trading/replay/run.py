@@ -268,6 +268,9 @@ class _Process:
                 or (isinstance(record, records.RiskStateChanged) and record.by_hand)
             )
         )
+        if isinstance(recording.current, records.SettledByHand):
+            # A command acted in the trader's place: it had no quotes and no loop, so there is nothing to make again.
+            recording.give_while(lambda record: not isinstance(record, records.SessionOpened))
         if not recording.ends_here():
             raise recording.missing()
 

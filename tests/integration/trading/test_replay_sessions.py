@@ -18,6 +18,7 @@ from trading_session import (
     make_config,
     make_feed,
     make_panel,
+    practice_settings,
     trade_on_practice,
     write_state,
 )
@@ -27,7 +28,10 @@ from core.domain import BarKind, Heartbeat, Prediction, PredictionRequest, Quote
 from core.errors import BadInputError
 from core.journal import Entry, Journal, read_entries, written_bytes
 from trading import records
+from trading.brokers.oanda import OandaBroker
 from trading.brokers.paper import PaperBroker
+from trading.control.setting import KillSwitchSetting
+from trading.control.standalone import Settled, settle
 from trading.feeds.live import LiveFeed
 from trading.replay import replay_session
 from trading.trader import run_trader
@@ -171,6 +175,33 @@ def test_a_practice_session_killed_at_random_moments_is_made_again(tmp_path: Pat
     assert report.equal, report.difference.lines() if report.difference else ""
     assert report.processes == kills + 1
     assert report.records["submitted"] > 5
+
+
+def test_what_a_command_did_in_the_trader_s_place_is_given(tmp_path: Path) -> None:
+    panel = make_panel(BarKind.FIXING, 12)
+    config = make_config(tmp_path, BarKind.FIXING)
+    write_state(panel, config.feature_set, config.state_path)
+    predictor = MomentumPredictor(config.feature_set)
+    with Practice(make_feed(panel)) as practice:
+        asyncio.run(trade_on_practice(config, practice.url, predictor))
+        settled = asyncio.run(flatten_alone(config.session_directory, practice.url))
+        assert settled.done and settled.flattened and settled.reconciled
+        asyncio.run(trade_on_practice(config, practice.url, predictor))  # starts on what the command left
+    report = asyncio.run(replay_session(config.session_directory))
+    assert report.equal, report.difference.lines() if report.difference else ""
+    assert report.processes == 2
+    assert report.records["settled_by_hand"] == 1
+
+
+async def flatten_alone(session: Path, url: str) -> Settled:
+    clock = LiveClock()
+    broker = OandaBroker(practice_settings(url), clock, settle_seconds=0.05)
+    await broker.connect()
+    try:
+        setting = KillSwitchSetting(True, True, "drill", "somebody", clock.time_ns())
+        return await settle(session, setting, session.parent / "kill-switch.json", broker, clock)
+    finally:
+        await broker.close()
 
 
 def start(folder: Path, url: str, kind: BarKind) -> "subprocess.Popen[bytes]":
