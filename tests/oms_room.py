@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from core.clock import SimulatedClock, from_rfc3339
 from core.domain import BrokerEvent, OpenOrder, OrderRequest, OrderType, Quote, TimeInForce, default_instrument
-from core.errors import OutcomeUnknownError, UnavailableError
+from core.errors import ConfigurationError, OutcomeUnknownError, UnavailableError
 from core.journal import Journal, read_entries
 from trading import records
 from trading.brokers.paper import PaperBroker
@@ -59,6 +59,7 @@ class DistantPaper(PaperBroker):
     network: Network
     away = False
     mute = False  # no answer to what is open
+    forbids = False  # refuses the token
 
     async def submit(self, order: OrderRequest) -> list[BrokerEvent]:
         return await self.network.carry(
@@ -87,6 +88,8 @@ class DistantPaper(PaperBroker):
     async def transactions_since(self, transaction_id: int) -> list[BrokerEvent]:
         if self.away:
             raise UnavailableError("the broker does not answer")
+        if self.forbids:
+            raise ConfigurationError("transactions: the broker refuses the token (401)")
         return await super().transactions_since(transaction_id)
 
     async def open_orders(self) -> list[OpenOrder]:

@@ -95,8 +95,8 @@ async def test_a_refused_token_or_account_halts_and_sends_nothing_more(tmp_path:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/summary", 401), ("GET", "/transactions/", 403), ("GET", "/pricing/stream", 401)],
-    ids=["reconciliation", "catch-up", "price stream"],
+    [("GET", "/summary", 401), ("GET", "/pricing/stream", 403)],
+    ids=["reconciliation", "price stream"],
 )
 async def test_a_refusal_to_answer_in_mid_session_halts(tmp_path: Path, method: str, path: str, status: int) -> None:
     """No order is asked about: the broker refuses to say what there is, or to open a broken stream again."""

@@ -50,7 +50,9 @@ def frozen(pid: int) -> Iterator[None]:
             os.kill(process, signal.SIGCONT)
 
 
-async def test_trading_goes_on_while_postgresql_is_frozen(tmp_path: Path) -> None:
+async def test_trading_goes_on_while_postgresql_is_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So long an answer may be owed; a product value of seconds is only waited for here.
+    monkeypatch.setattr("trading.upkeep.STALLED_SECONDS", 1.0)
     database = EmbeddedPostgres(tmp_path / "postgres")
     database.start()
     running: asyncio.Future[tuple[TradingLoop, StatusServer | None]] = asyncio.get_running_loop().create_future()

@@ -9,6 +9,7 @@ import pytest
 from oms_room import Room, limit, market
 
 from core.domain import OrderRequest, OrderState, OrderType, PositionFill, RejectReason, TimeInForce
+from core.errors import UnavailableError
 from trading import records
 from trading.brokers.interface import attached_order_id
 from trading.matching.book import AccountConfiguration
@@ -362,3 +363,17 @@ def test_while_halted_a_stop_may_come_closer_and_nothing_else_may_change(room: R
     assert not room.amend(again, moved(7, OrderType.STOP_LOSS, price=far)), "not back again"
     assert room.amend(again, moved(8, OrderType.STOP_LOSS, price=nearer + side * D("0.005")))
     assert [key for kind, key in room.network.sent if kind == "amend"] == [again, amended_order_id("a", 8)]
+
+
+def test_a_broker_that_forbids_to_ask_halts_and_leaves_what_is_unknown(room: Room) -> None:
+    room.network.next.append("reply lost")
+    room.broker.forbids = True
+    assert room.send(market("a", 1000))
+    assert state(room, "a") is OrderState.UNKNOWN
+    assert (room.desk.state.risk_state, room.desk.state.risk_reason) == (RiskState.HALTED, "BROKER_FORBIDDEN")
+    with pytest.raises(UnavailableError, match="401"):
+        room.run(room.desk.catch_up())
+    assert len(room.written(records.RiskStateChanged)) == 1
+    room.broker.forbids = False
+    room.run(room.desk.resolve_uncertain())
+    assert state(room, "a") is OrderState.FILLED and not room.send(market("b", 1))
