@@ -8,7 +8,6 @@ from core.journal import Entry, read_entries
 from trading import records
 from trading.replay.difference import Difference, compare
 
-
 # Begins the work of another process: a trader's, or a command's that acted without one.
 Start = records.SessionOpened | records.SettledByHand
 
