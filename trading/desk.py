@@ -58,7 +58,7 @@ class Desk(Settlement):
     ) -> None:
         super().__init__(broker, journal, clock, state, instruments, account_currency, latency, metrics)
         self.risk = PreTrade(limits, instruments)
-        self.observers.append(lambda record, _: self.risk.observe(record))
+        self.observe(lambda record, _: self.risk.observe(record), (records.StepClosed,))
 
     # -- new orders ----------------------------------------------------------------------------------------------
 

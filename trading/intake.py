@@ -1,8 +1,8 @@
 """Every record goes through here: written first, then applied. So does what the broker says, each thing once."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from core.clock import Clock
 from core.crash_points import reach
@@ -21,7 +21,7 @@ from trading.state import SessionState
 _log = get_logger("trading")
 
 Result = TypeVar("Result")
-Observer = Callable[[records.AnyRecord, int], None]
+Observer = Callable[[Any, int], None]  # a record of the kinds it asked for, and its time
 
 
 class Intake:
@@ -31,7 +31,6 @@ class Intake:
         state: the fold of every record written.
         instruments: what the session trades.
         quotes: the standing quotes by instrument.
-        observers: called with each record and its time, after it was applied.
         latency: of each hop, in nanoseconds.
         behind: whether the stream has left something out that could not be fetched yet.
     """
@@ -57,8 +56,13 @@ class Intake:
         self.state = state
         self.instruments = instruments
         self.quotes: dict[str, Quote] = {}
-        self.observers: list[Observer] = []
+        self._observers: dict[type[records.Record], tuple[Observer, ...]] = dict.fromkeys(records.KINDS, ())
         self.behind = False
+
+    def observe(self, observer: Observer, kinds: Iterable[type[records.Record]] = tuple(records.KINDS)) -> None:
+        """Have each record of these kinds handed to ``observer`` with its time, after it was applied."""
+        for kind in kinds:
+            self._observers[kind] += (observer,)
 
     def commit(self, record: records.AnyRecord) -> None:
         """Write a record, then let it change the state: in this order, here and nowhere else."""
@@ -66,8 +70,21 @@ class Intake:
         kind, durable = records.KINDS[type(record)]
         self._journal.append(kind, records.encode(record), now, durable)
         self.state.apply(record)
-        for observer in self.observers:
+        for observer in self._observers[type(record)]:
             observer(record, now)
+
+    def note(self, quote: Quote, now_ns: int) -> None:
+        """Let a quote stand and write it: what ``commit`` does, where there is no state to change.
+
+        Args:
+            quote: the newest of its instrument.
+            now_ns: of the session's clock, read by whoever looked at the quote.
+        """
+        self.quotes[quote.instrument] = quote
+        record = records.QuoteSeen(quote)
+        self._journal.append("quote", records.encode(record), now_ns)
+        for observer in self._observers[records.QuoteSeen]:
+            observer(record, now_ns)
 
     def flush(self) -> None:
         """Make what was written survive the death of this process, before the world moves on."""

@@ -114,7 +114,7 @@ class TradingLoop:
             raise failure
         return ended
 
-    async def _run(self, take: Callable[[Quote | Heartbeat], Awaitable[None]]) -> str:
+    async def _run(self, take: Callable[[Quote | Heartbeat], Awaitable[None] | None]) -> str:
         if self._stopping:
             return "stopped"
         self._task = asyncio.current_task()
@@ -122,7 +122,9 @@ class TradingLoop:
         try:
             async for item in self._feed.events():
                 self._idle = False
-                await take(item)
+                waiting = take(item)
+                if waiting is not None:
+                    await waiting
                 if self._stopping:
                     return "stopped"
                 self._idle = True
@@ -143,7 +145,9 @@ class TradingLoop:
 
     async def _take_in_turn(self, item: Quote | Heartbeat) -> None:
         async with self._turn:
-            await self._take(item)
+            waiting = self._take(item)
+            if waiting is not None:
+                await waiting
 
     async def _begin(self, standing: list[Quote | Heartbeat], newest: Step | None) -> None:
         """Take in the standing quotes, finish what a crash interrupted, and fill in the steps nobody watched."""
@@ -180,12 +184,12 @@ class TradingLoop:
     def _note(self, item: Quote | Heartbeat) -> bool:
         """Write an event of the feed down; return whether anything may be made of it."""
         if isinstance(item, Quote):
-            refusal = self._guard.refusal(item, self._clock.time_ns())
+            now = self._clock.time_ns()
+            refusal = self._guard.refusal(item, now)
             if refusal is not None:
                 self._refuse(refusal)
                 return False
-            self._desk.quotes[item.instrument] = item
-            self._desk.commit(records.QuoteSeen(item))
+            self._desk.note(item, now)
             reach("quote.noted")
             self._metrics.quotes_seen += 1
         else:
@@ -201,14 +205,21 @@ class TradingLoop:
         if self._refused <= _REFUSALS_LOGGED:
             _log.error("quote refused", instrument=refusal.instrument, reason=refusal.reason, words=refusal.words)
 
-    async def _take(self, item: Quote | Heartbeat) -> None:
+    def _take(self, item: Quote | Heartbeat) -> Awaitable[None] | None:
+        """Take an event in; return what is to be waited for, None where it closes no step and nothing is due."""
         received = time.perf_counter_ns()
         if self._note(item):
             self._upkeep.on_event(item)
-            for step in self._assembler.on_event(item):
-                await self._runner.run(await self._completed(step), received)
-            if self._assembler.empty:
-                self._say_empty()
+            steps = self._assembler.on_event(item)
+            if steps or self._assembler.empty:
+                return self._act(steps, received)
+        return self._upkeep.run() if self._upkeep.due() else None
+
+    async def _act(self, steps: list[Step], received: int) -> None:
+        for step in steps:
+            await self._runner.run(await self._completed(step), received)
+        if self._assembler.empty:
+            self._say_empty()
         await self._upkeep.run()
 
     def _say_empty(self) -> None:

@@ -10,6 +10,7 @@ from core.domain import AccountChanged, OrderFilled, OrderRejected, OrderRequest
 from core.errors import BadInputError
 from core.journal import read_entries
 from trading import records
+from trading.intake import Intake
 from trading.oms.positions import Closing
 from trading.reconciliation.compare import ReconciliationResult
 from trading.risk.exposure import conversion_rates
@@ -124,12 +125,24 @@ class SummaryCollector:
         self.financing = _ZERO
         self.slippage = 0.0
 
+    def follow(self, intake: Intake) -> None:
+        """Observe every record of a running session."""
+        state = intake.state
+        intake.observe(self._quote, (records.QuoteSeen,))
+        others = [kind for kind in records.KINDS if kind is not records.QuoteSeen]
+        intake.observe(lambda record, _: self.observe(record, state), others)
+
+    def _quote(self, record: records.QuoteSeen, _now_ns: int = 0) -> None:
+        quote = record.quote
+        self._quotes[quote.instrument] = quote
+        if quote.simulated:
+            self.simulated = True
+
     def observe(self, record: records.AnyRecord, state: SessionState) -> None:
         """Take in a record that ``state`` has just applied."""
         match record:
             case records.QuoteSeen():
-                self._quotes[record.quote.instrument] = record.quote
-                self.simulated = self.simulated or record.quote.simulated
+                self._quote(record)
             case records.SessionOpened():
                 self.starts += 1
                 self.simulated = self.simulated or record.simulated

@@ -181,7 +181,7 @@ class _Trader:
             self.latency,
             self.metrics,
         )
-        desk.observers.append(lambda record, _: self.collector.observe(record, state))
+        self.collector.follow(desk)
         desk.risk.returns.replay(steps)
         self.metrics.before_reading.append(self._measure_risk)
         self.degradation = degradation = Degradation(desk, self.clock, self.metrics)

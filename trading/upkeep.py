@@ -86,6 +86,10 @@ class Upkeep:
         if self.watch is not None:
             self.watch.on_heartbeat(heartbeat)
 
+    def due(self) -> bool:
+        """Whether ``run`` has anything to do: mostly not, and then nobody waits for it."""
+        return self.kill_switch.due() or self.executor.running or self.reconciler.due()
+
     async def run(self) -> None:
         """Do what is due."""
         await self.kill_switch.poll()

@@ -81,6 +81,10 @@ class KillSwitch:
             return False
         return not (state.kill_switch.flatten and state.positions.held())
 
+    def due(self) -> bool:
+        """Whether ``poll`` has anything to do; for after every event of the feed."""
+        return time.monotonic() >= self._next_look or self._desk.state.kill_switch is not None
+
     async def poll(self) -> None:
         """Look at the file now and then, and go on with what is not done. Cheap: for after every event."""
         moment = time.monotonic()

@@ -89,7 +89,7 @@ class PlanExecutor:
         self._progress: dict[str, Progress] = {}  # by plan, until the next record that may change it
         self._quiet: dict[str, int] = {}  # by plan: until then, or until such a record, there is nothing to do
         self._leftovers = False  # whether limit orders of ended plans may still stand
-        desk.observers.append(self._observe)
+        desk.observe(self._observe, [kind for kind in records.KINDS if kind not in _MARKET])
 
     # -- what the loop calls -------------------------------------------------------------------------------------
 
@@ -135,9 +135,14 @@ class PlanExecutor:
                 if plan.parent.instrument == item.instrument:
                     self._ticks[plan_id] = self._ticks.get(plan_id, 0) + 1
 
+    @property
+    def running(self) -> bool:
+        """Whether ``run_due`` may have anything to do."""
+        return bool(self._desk.state.plans) or self._leftovers
+
     async def run_due(self) -> None:
         """Send, move, cancel and end what is due now. A call during another one does nothing."""
-        if self._lock.locked() or not (self._desk.state.plans or self._leftovers):
+        if self._lock.locked() or not self.running:
             return
         async with self._lock:
             now = self._clock.time_ns()

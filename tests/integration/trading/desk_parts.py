@@ -76,7 +76,7 @@ def make_desk(folder: Path, clock: Clock, broker: Broker | None = None) -> Gener
             LatencyRecorder(),
             metrics,
         )
-        desk.observers.append(lambda record, _: written.append(record))
+        desk.observe(lambda record, _: written.append(record))
         account = AccountState(
             currency="USD",
             balance=Decimal(100_000),
