@@ -106,6 +106,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     latencies: list[HopLatency]
     reconciliation: list[Difference]
     parity: dict[str, Any]
+    replay: dict[str, Any]  # the journal through the loop again
     drift: dict[str, Any]
     digests: dict[str, str]
     memory_peak_mb: float

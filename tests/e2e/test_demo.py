@@ -121,6 +121,7 @@ def test_started_again_it_completes_with_right_results(story: Story) -> None:
     assert trading["orders"] > 0 and trading["fills"] >= trading["orders"]
     assert summary["reconciliation"] and all(row["equal"] for row in summary["reconciliation"])
     assert summary["parity"]["equal"] and summary["parity"]["rows"] == 120
+    assert summary["replay"]["equal"] and summary["replay"]["entries"] > 1000
     assert 0 < summary["memory_peak_mb"] < 6 * 1024
     assert {row["name"] for row in summary["models"]} >= {
         "xgboost",

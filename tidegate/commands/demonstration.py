@@ -26,7 +26,7 @@ def demo(
     options = DemoOptions(market=market, keep_up=keep_up, state=settings.state, json=json)
     result, text = run_demo(options)
     finish(result, json, text)
-    if not all(row["equal"] for row in result["reconciliation"]):
+    if not (result["replay"]["equal"] and all(row["equal"] for row in result["reconciliation"])):
         raise typer.Exit(ExitCode.REFUSED)
 
 

@@ -74,7 +74,11 @@ def run_demo(options: DemoOptions) -> tuple[dict[str, Any], str]:
     print_summary(summary)
     reconciled = all(row.equal for row in summary.reconciliation)
     text = f"report: {summary.reports['report']}"
-    return msgspec.to_builtins(summary), text if reconciled else f"{text}; NOT reconciled with the broker"
+    if not reconciled:
+        text += "; NOT reconciled with the broker"
+    if not summary.replay["equal"]:
+        text += f"; the journal made again gives something ELSE: see `tidegate replay {demo.session}`"
+    return msgspec.to_builtins(summary), text
 
 
 class _Demo:
@@ -113,10 +117,10 @@ class _Demo:
                 services.await_champion(serving.url, registered["model_digest"])
                 stage.detail = f"Ray Serve answers at {serving.url} with model {registered['model_digest'][:12]}"
             session, fills = self._trade(supervisor, addresses, environment, serving.url)
-            reconciliation, parity = self._verify(addresses, supervisor, session)
+            reconciliation, parity, replay = self._verify(addresses, supervisor, session)
             drift = self._drift(environment)
             summary = self._report(
-                addresses, registered, approval, session, fills, reconciliation, parity, drift, memory.peak_mb
+                addresses, registered, approval, session, fills, reconciliation, parity, replay, drift, memory.peak_mb
             )
             if self.options.keep_up:
                 self._keep_up(supervisor, environment, addresses)
@@ -247,15 +251,16 @@ class _Demo:
         unique = np.unique(times.to_numpy().astype("datetime64[us]").astype(np.int64))
         return int((unique >= cutoff_us).sum())
 
-    def _verify(self, addresses: Addresses, supervisor: Supervisor, session: dict[str, Any]) -> tuple[Any, Any]:
+    def _verify(self, addresses: Addresses, supervisor: Supervisor, session: dict[str, Any]) -> tuple[Any, Any, Any]:
         with self.progress.stage("reconcile") as stage:
             rows = reconcile_ledger(addresses.database_url, self.session, self.view)
             parity = verify.feature_parity(self.workspace, Path(session["live_features_path"]), self.kind)
             supervisor.stop([services.PRACTICE])
             equal = sum(row.equal for row in rows)
-            stage.detail = f"{equal} of {len(rows)} items equal; {parity['words']}"
+            replay = verify.replayed(self.folder)
+            stage.detail = f"{equal} of {len(rows)} items equal; {parity['words']}; {replay['words']}"
         self.results["reconcile"] = stage.detail
-        return rows, parity
+        return rows, parity, replay
 
     def _drift(self, environment: dict[str, str]) -> dict[str, Any]:
         from flows.run import run_flow
@@ -275,11 +280,12 @@ class _Demo:
 
     def _report(
         self, addresses: Addresses, registered: dict[str, Any], approval: dict[str, Any], session: dict[str, Any],
-        fills: list[dict[str, Any]], reconciliation: Any, parity: Any, drift: dict[str, Any], memory_peak_mb: float,
+        fills: list[dict[str, Any]], reconciliation: Any, parity: Any, replay: dict[str, Any], drift: dict[str, Any],
+        memory_peak_mb: float,
     ) -> RunSummary:  # fmt: skip
         with self.progress.stage("report") as stage:
             summary = self._summary(
-                addresses, registered, approval, session, fills, reconciliation, parity, drift, memory_peak_mb
+                addresses, registered, approval, session, fills, reconciliation, parity, replay, drift, memory_peak_mb
             )
             prices = collect.recorded_prices(
                 self.workspace, summary.instruments, session["first_step_ns"], session["last_step_ns"]
@@ -292,7 +298,8 @@ class _Demo:
 
     def _summary(
         self, addresses: Addresses, registered: dict[str, Any], approval: dict[str, Any], session: dict[str, Any],
-        fills: list[dict[str, Any]], reconciliation: Any, parity: Any, drift: dict[str, Any], memory_peak_mb: float,
+        fills: list[dict[str, Any]], reconciliation: Any, parity: Any, replay: dict[str, Any], drift: dict[str, Any],
+        memory_peak_mb: float,
     ) -> RunSummary:  # fmt: skip
         evaluation = read_json(self.workspace / "reports" / "evaluation" / "evaluation.json")
         params = read_params(self.workspace / "params.yaml")
@@ -331,6 +338,7 @@ class _Demo:
             latencies=collect.latencies(session),
             reconciliation=reconciliation,
             parity=parity,
+            replay=replay,
             drift=drift,
             digests={
                 "model": registered["model_digest"],

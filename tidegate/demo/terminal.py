@@ -68,6 +68,7 @@ def _trading(summary: RunSummary) -> Table:
         )
     table.add_row("reconciled", Text(words, style="green" if equal else "bold red"))
     table.add_row("features", Text(summary.parity["words"], style="green" if summary.parity["equal"] else "bold red"))
+    table.add_row("replayed", Text(summary.replay["words"], style="green" if summary.replay["equal"] else "bold red"))
     table.add_row("drift", summary.drift["words"])
     return table
 

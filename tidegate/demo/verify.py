@@ -1,5 +1,6 @@
-"""A check that trusts nobody: live features against the batch driver."""
+"""Checks that trust nobody: live features against the batch driver, the journal through the loop once more."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,16 @@ def feature_parity(workspace: Path, live_features: Path, kind: BarKind) -> dict[
         words += f": {len(differing)} features differ ({', '.join(differing[:5])}), {missing} rows have no batch row"
     return {"equal": equal, "rows": compared, "columns": len(columns), "differing": differing, "missing": missing,
             "kind": kind.value, "words": words}  # fmt: skip
+
+
+def replayed(session: Path) -> dict[str, Any]:
+    """Run the session's journal through the same loop again and compare every decision and order byte for byte."""
+    from trading.replay import replay_session
+
+    report = asyncio.run(replay_session(session))
+    if report.difference is not None:
+        words = "; ".join(report.difference.lines())
+    else:
+        decisions, orders = report.records.get("decision", 0), report.records.get("submitted", 0)
+        words = f"{decisions:,} decisions and {orders:,} orders made again from the journal, byte for byte"
+    return {"equal": report.equal, "entries": report.entries, "seconds": report.seconds, "words": words}

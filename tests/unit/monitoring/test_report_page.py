@@ -51,6 +51,7 @@ def _summary(**changes: object) -> RunSummary:
         latencies=[HopLatency("prediction", 250, 1.0, 2.0, 4.0)],
         reconciliation=[Difference("EUR_USD units", "100", "100", True)],
         parity={"equal": True, "words": "bit for bit"},
+        replay={"equal": True, "words": "byte for byte"},
         drift={"drifted": False, "share_drifted": 0.1, "words": "no drift", "features": [
             {"feature": "momentum_21", "index": 0.1, "threshold": 0.2, "drifted": False}]},
         digests={"model": "ab" * 32},
