@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from core.clock import Clock, LiveClock, SteadyClock, to_rfc3339
+from core.clock import Clock, LiveClock, SteadyClock
 from core.crash_points import reach
 from core.domain import BarKind, Heartbeat, Instrument, Predictor, Quote
 from core.errors import ConfigurationError, RefusedError, TidegateError
@@ -18,36 +18,31 @@ from core.journal import Journal
 from core.logging import get_logger
 from features.publish import FeaturePublisher
 from trading import records
+from trading.assembly import make_assembler
 from trading.backfill import Backfill
-from trading.bars import BarBuilder, BarSource, FixingSampler
 from trading.brokers.interface import Broker
-from trading.calendar import BarSchedule, FixingSchedule, Schedule
 from trading.config import TraderConfig
 from trading.control.http import routes as control_routes
-from trading.control.kill_switch import KillSwitch
-from trading.control.sessions import acknowledgement_path
 from trading.degradation import Degradation
 from trading.desk import Desk
-from trading.execution.executor import PlanExecutor
-from trading.execution.plan import PlanOutcome
 from trading.execution.session_profile import SessionProfile
 from trading.feeds.accelerated import Paced
-from trading.feeds.clock_watch import ClockWatch
 from trading.feeds.guard import QuoteGuard
 from trading.feeds.interface import Feed
-from trading.following import EventFollower, note_health
+from trading.following import note_health
 from trading.latency import LatencyRecorder
 from trading.ledger.thread import LedgerThread
 from trading.loop import TradingLoop
+from trading.maintenance import make_upkeep
 from trading.metrics import TraderMetrics
 from trading.outcome import JOURNAL, LIVE_FEATURES, summarise
+from trading.picture import describe
 from trading.reconciliation.compare import ReconciliationResult
-from trading.reconciliation.continuous import Reconciler
 from trading.reconciliation.start import reconcile
 from trading.state import SessionState
 from trading.status import StatusServer
 from trading.step_runner import StepRunner
-from trading.steps import Step, StepAssembler, step_of_record
+from trading.steps import Step, step_of_record
 from trading.strategy.interface import Strategy
 from trading.strategy.model import ModelStrategy
 from trading.summary import SessionSummary, SummaryCollector, read_state, write_summary
@@ -186,7 +181,9 @@ class _Trader:
         self.metrics.before_reading.append(self._measure_risk)
         self.degradation = degradation = Degradation(desk, self.clock, self.metrics)
         strategy = make_strategy(desk, degradation)
-        self.upkeep = upkeep = self._upkeep(desk, degradation, instruments)
+        self.upkeep = upkeep = make_upkeep(
+            self.config, self.broker, self.feed, self.clock, self.speed, desk, degradation, instruments
+        )
         newest = [step_of_record(record, len(self.config.instruments)) for record in steps]
         for step in newest:
             strategy.observe(step)
@@ -197,7 +194,7 @@ class _Trader:
             if self.ledger is not None:
                 self.ledger.start()
                 upkeep.ledger = self.ledger
-            assembler, source = self._assembler(instruments)
+            assembler, source = make_assembler(self.config, instruments)
             self.loop = loop = TradingLoop(
                 self.config,
                 self.clock,
@@ -259,36 +256,6 @@ class _Trader:
             self.config, desk, predictor, window, degradation, self.metrics, path
         )
 
-    def _upkeep(self, desk: Desk, degradation: Degradation, instruments: dict[str, Instrument]) -> Upkeep:
-        """Wire what runs after every event; a live session also watches clock and streams, and follows the broker."""
-        config, live = self.config, self.config.follow_events
-        directory = config.session_directory
-        path = config.kill_switch_path or directory / "control" / "kill-switch.json"
-        seconds = 86_400.0 if config.market is BarKind.FIXING else float(config.bar_seconds)
-        executor = PlanExecutor(config.execution, desk, self.clock, instruments, seconds)
-        kill_switch = KillSwitch(path, desk, self.clock, acknowledgement_path(directory))
-
-        async def stop_plans(words: str) -> None:
-            await executor.stop_all(PlanOutcome.STOPPED, words)
-
-        kill_switch.before_cancelling.append(stop_plans)
-        reconciler = Reconciler(config.reconciliation, self.broker, desk, self.clock, degradation, live)
-        upkeep = Upkeep(
-            kill_switch,
-            executor,
-            reconciler,
-            desk,
-            degradation,
-            self.clock,
-            self.feed,
-            self.journal_directory,
-            config.risk.stale_price_seconds,
-        )
-        if live:
-            upkeep.watch = ClockWatch(self.clock, degradation, self.speed)
-            upkeep.follower = EventFollower(self.broker, desk, degradation)
-        return upkeep
-
     async def _instruments(self) -> dict[str, Instrument]:
         offered = await self.broker.instruments()
         missing = [name for name in self.config.instruments if name not in offered]
@@ -348,17 +315,6 @@ class _Trader:
             reach("recovery.reconciled")
             _log.info("session recovered", reconciled=result.reconciled, steps=desk.state.steps)
 
-    def _assembler(self, instruments: dict[str, Instrument]) -> tuple[StepAssembler, BarSource]:
-        config = self.config
-        if config.market is BarKind.FIXING:
-            schedule: Schedule = FixingSchedule(config.fixing_time, config.fixing_zone)
-            oldest = round(config.risk.stale_price_seconds * 1e9)
-            source: BarSource = FixingSampler(instruments, schedule, oldest)
-        else:
-            bars = BarSchedule(config.bar_seconds)
-            schedule, source = bars, BarBuilder(instruments, bars, bars.length_ns)
-        return StepAssembler(config.instruments, source, schedule, config.step_timeout_seconds), source
-
     async def _trade(
         self, loop: TradingLoop, standing: list[Quote | Heartbeat], newest: Step | None, handle_signals: bool
     ) -> str:
@@ -412,40 +368,21 @@ class _Trader:
 
     def _describe(self) -> dict[str, Any]:
         assert self.desk is not None and self.degradation is not None and self.upkeep is not None
-        state = self.desk.state
-        held = state.positions.held()
         lag = self.journal.last_sequence - self.ledger.watermark if self.ledger is not None else None
         if lag is not None:
             self.metrics.ledger_lag.set(lag)
-        return {
-            "healthy": not self.lease_lost,
-            "session_id": self.config.session_id,
-            "strategy": self.config.strategy,
-            "broker": self.broker.name,
-            "simulated": self.collector.simulated,
-            "state": state.risk_state.value,
-            "state_reason": state.risk_reason,
-            "degraded": dict(state.degraded),
-            "degraded_since": {what: to_rfc3339(since) for what, since in self.degradation.since().items()},
-            "kill_switch": self.upkeep.kill_switch.describe(),
-            "plans": sorted(state.plans),
-            "reconciliation": self.upkeep.reconciler.describe(),
-            "processed_through": to_rfc3339(self.collector.steps[-1]) if self.collector.steps else None,
-            "clock": to_rfc3339(self.clock.time_ns()),
-            "steps": state.steps,
-            "equity": state.equity,
-            "balance": str(state.balance),
-            "value_at_risk": self.desk.risk.describe(state, self.desk.rates()),
-            "positions": {name: str(units) for name, units in held.items()},
-            "open_orders": len(state.book.open()),
-            "orders": len(self.collector.orders),
-            "fills": self.collector.fills,
-            "rejects": self.collector.rejects,
-            "last_transaction_id": state.newest_transaction,
-            "journal_sequence": self.journal.last_sequence,
-            "ledger_lag_entries": lag,
-            "latencies": self.latency.summary(),
-        }
+        picture = describe(
+            self.config, self.broker.name, self.clock, self.desk, self.degradation, self.upkeep, self.collector
+        )
+        return (
+            {"healthy": not self.lease_lost}
+            | picture
+            | {
+                "journal_sequence": self.journal.last_sequence,
+                "ledger_lag_entries": lag,
+                "latencies": self.latency.summary(),
+            }
+        )
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

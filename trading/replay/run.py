@@ -10,8 +10,7 @@ import msgspec
 from core.domain import BarKind, Predictor
 from core.errors import BadInputError, IntegrityError, TidegateError
 from trading import records
-from trading.bars import BarBuilder, BarSource, FixingSampler
-from trading.calendar import BarSchedule, FixingSchedule, Schedule
+from trading.assembly import make_assembler
 from trading.config import TraderConfig
 from trading.control.kill_switch import KillSwitch
 from trading.degradation import Degradation
@@ -31,7 +30,7 @@ from trading.replay.sources import OpenGuard, RecordedBackfill, RecordedPredicto
 from trading.replay.upkeep import ReplayUpkeep
 from trading.state import SessionState
 from trading.step_runner import StepRunner
-from trading.steps import StepAssembler, step_of_record
+from trading.steps import step_of_record
 from trading.strategy.interface import Strategy
 from trading.strategy.model import ModelStrategy
 from trading.trader import JOURNAL, LIVE_FEATURES
@@ -237,7 +236,7 @@ class _Process:
         recording.give_while(is_reconciliation)
         if recording.ends_here():
             raise ProcessDied
-        assembler, source = self._assembler()
+        assembler, source = make_assembler(self._config, self._instruments)
         loop = TradingLoop(
             config,
             self._clock,
@@ -318,13 +317,3 @@ class _Process:
 
     async def _between(self) -> None:
         await self._tick()
-
-    def _assembler(self) -> tuple[StepAssembler, BarSource]:
-        config, instruments = self._config, self._instruments
-        if config.market is BarKind.FIXING:
-            schedule: Schedule = FixingSchedule(config.fixing_time, config.fixing_zone)
-            source: BarSource = FixingSampler(instruments, schedule, round(config.risk.stale_price_seconds * 1e9))
-        else:
-            bars = BarSchedule(config.bar_seconds)
-            schedule, source = bars, BarBuilder(instruments, bars, bars.length_ns)
-        return StepAssembler(config.instruments, source, schedule, config.step_timeout_seconds), source
