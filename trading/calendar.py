@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -12,11 +13,18 @@ from core.errors import ConfigurationError
 from data.calendar import ForexCalendar, target_holidays
 
 _FOREX = ForexCalendar()
+_HOUR = 3600 * NANOSECONDS
 
 
 def trading_day(time_ns: int) -> int:
-    """Return the trading date (it begins at 17:00 New York) in days since 1970-01-01."""
-    return int(_FOREX.trading_date(np.array([time_ns], np.int64))[0])
+    """Return the trading date (it begins at 17:00 New York) in days since 1970-01-01; for moments since then."""
+    return _trading_day(time_ns // _HOUR)
+
+
+@lru_cache(maxsize=256)
+def _trading_day(hour: int) -> int:
+    """Return the trading date of an hour: New York has been whole hours away from UTC all the time."""
+    return int(_FOREX.trading_date(np.array([hour * _HOUR], np.int64))[0])
 
 
 def open_boundaries(boundaries: Sequence[int]) -> list[int]:

@@ -12,7 +12,7 @@ from core.journal import Appender
 from core.logging import get_logger
 from trading import records
 from trading.brokers.interface import Broker
-from trading.latency import HOPS, LatencyRecorder
+from trading.latency import LatencyRecorder
 from trading.metrics import TraderMetrics
 from trading.risk.exposure import conversion_rates
 from trading.risk.limits import RiskState
@@ -52,10 +52,12 @@ class Intake:
         self._account_currency = account_currency
         self.latency = latency
         self._metrics = metrics
-        self._hops = {hop: metrics.hop_seconds.labels(hop).observe for hop in HOPS}
+        metrics.hops.latency = latency
         self.state = state
         self.instruments = instruments
         self.quotes: dict[str, Quote] = {}
+        self._rated: list[Quote] = []  # the quotes that the rates are of
+        self._rates = conversion_rates({}, account_currency)
         self._observers: dict[type[records.Record], tuple[Observer, ...]] = dict.fromkeys(records.KINDS, ())
         self.behind = False
 
@@ -93,8 +95,12 @@ class Intake:
     # -- money at the standing quotes ----------------------------------------------------------------------------
 
     def rates(self) -> dict[str, float]:
-        """The account currency's worth of one unit of each currency, at the standing quotes."""
-        return conversion_rates(self.quotes, self._account_currency)
+        """The account currency's worth of one unit of each currency, at the standing quotes. To look at."""
+        standing = list(self.quotes.values())
+        if standing != self._rated:  # the same objects within one step
+            self._rates = conversion_rates(self.quotes, self._account_currency)
+            self._rated = standing
+        return self._rates
 
     def unrealised(self, rates: Mapping[str, float]) -> float:
         """Profit of the open positions if closed at the standing quotes, in account currency."""
@@ -203,7 +209,6 @@ class Intake:
 
     def _measure(self, hop: str, nanoseconds: int) -> None:
         self.latency.add(hop, nanoseconds)
-        self._hops[hop](nanoseconds / 1e9)
 
 
 def _number(event: BrokerEvent) -> int:

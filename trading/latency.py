@@ -1,5 +1,7 @@
 """How long each hop of the tick path takes: raw nanoseconds, so that percentiles need no bucket."""
 
+from array import array
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,7 @@ HOPS: tuple[str, ...] = (
     "risk",
     "journal",
     "risk_and_journal",
+    "decision_to_bytes",
     "broker",
     "tick_to_order",
     "step",
@@ -21,21 +24,15 @@ class LatencyRecorder:
     """Samples of each hop in nanoseconds, kept in growing arrays; 8 bytes a sample."""
 
     def __init__(self) -> None:
-        self._samples: dict[str, NDArray[np.int64]] = {hop: np.empty(1024, np.int64) for hop in HOPS}
-        self._counts = dict.fromkeys(HOPS, 0)
+        self._samples = {hop: array("q") for hop in HOPS}
 
     def add(self, hop: str, nanoseconds: int) -> None:
         """Record one sample."""
-        count = self._counts[hop]
-        samples = self._samples[hop]
-        if count == len(samples):
-            samples = self._samples[hop] = np.concatenate([samples, np.empty_like(samples)])
-        samples[count] = nanoseconds
-        self._counts[hop] = count + 1
+        self._samples[hop].append(nanoseconds)
 
     def samples(self, hop: str) -> NDArray[np.int64]:
-        """Return the samples of a hop in the order they were taken."""
-        return self._samples[hop][: self._counts[hop]]
+        """Return a copy of the samples of a hop in the order they were taken."""
+        return np.array(self._samples[hop], np.int64)
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Return count, p50, p90, p99 and maximum of each hop that was taken, in milliseconds."""

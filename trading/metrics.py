@@ -1,10 +1,41 @@
 """The trader's Prometheus metrics, on a registry of their own (several traders may live in one test process)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from trading.latency import HOPS, LatencyRecorder
 
 _BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class HopSeconds(Collector):
+    """``tidegate_hop_seconds``, counted from the recorded samples when it is read: the tick path records only."""
+
+    def __init__(self) -> None:
+        self.latency: LatencyRecorder | None = None  # of whoever takes the hops
+        self._counted = dict.fromkeys(HOPS, 0)
+        self._sums = dict.fromkeys(HOPS, 0.0)
+        self._counts = {hop: np.zeros(len(_BUCKETS) + 1, np.int64) for hop in HOPS}
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        """Count what is new and return the histogram."""
+        family = HistogramMetricFamily("tidegate_hop_seconds", "Latency of each hop of the tick path", labels=["hop"])
+        bounds = [*(str(bound) for bound in _BUCKETS), "+Inf"]
+        for hop in HOPS:
+            if self.latency is not None:
+                seconds = self.latency.samples(hop)[self._counted[hop] :] / 1e9
+                self._counted[hop] += len(seconds)
+                self._sums[hop] += float(seconds.sum())
+                places = np.searchsorted(_BUCKETS, seconds)
+                self._counts[hop] += np.bincount(places, minlength=len(bounds))
+            counts = np.cumsum(self._counts[hop])
+            buckets = [(bound, float(count)) for bound, count in zip(bounds, counts, strict=True)]
+            family.add_metric([hop], buckets, self._sums[hop])
+        return [family]
 
 
 class TraderMetrics:
@@ -12,13 +43,8 @@ class TraderMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.hop_seconds = Histogram(
-            "tidegate_hop_seconds",
-            "Latency of each hop of the tick path",
-            ["hop"],
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
+        self.hops = HopSeconds()
+        self.registry.register(self.hops)
         # Plain numbers on the tick path; ``refresh`` hands them to the counter before it is read.
         self.quotes_seen = 0
         self.heartbeats_seen = 0

@@ -230,7 +230,6 @@ class StepRunner:
 
     def _measure(self, hop: str, nanoseconds: int) -> None:
         self._latency.add(hop, nanoseconds)
-        self._metrics.hop_seconds.labels(hop).observe(nanoseconds / 1e9)
 
 
 def _lowers(held: Mapping[str, Decimal], order: OrderRequest) -> bool:

@@ -1,5 +1,6 @@
 """Decide when the bars of a step are complete, and give them the shape the feature kernel takes."""
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -27,6 +28,9 @@ class Step(msgspec.Struct, frozen=True):
     rows: NDArray[np.float64]
     missing: tuple[str, ...]
     simulated: bool
+
+
+_NO_BAR = (math.nan,) * len(INPUT_COLUMNS)
 
 
 class StepAssembler:
@@ -92,10 +96,7 @@ class StepAssembler:
 
     def step_of(self, boundary_ns: int, bars: Mapping[str, Bar]) -> Step:
         """Give bars the shape of a step."""
-        rows = np.full((len(self._instruments), len(INPUT_COLUMNS)), np.nan)
-        for index, name in enumerate(self._instruments):
-            if name in bars:
-                rows[index] = input_row(bars[name])
+        rows = np.array([input_row(bars[name]) if name in bars else _NO_BAR for name in self._instruments])
         missing = tuple(name for name in self._instruments if name not in bars)
         return Step(boundary_ns, rows, missing, any(bar.simulated for bar in bars.values()))
 

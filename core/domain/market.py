@@ -6,6 +6,7 @@ kernel is compiled over them and every broker price has at most six significant 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 import msgspec
 import numpy as np
@@ -75,10 +76,12 @@ INPUT_COLUMNS: tuple[str, ...] = (
     "tick_volume",
 )
 
+_input_row = attrgetter(*INPUT_COLUMNS)
+
 
 def input_row(bar: Bar) -> tuple[float, ...]:
     """Return the kernel input of a bar in the order of ``INPUT_COLUMNS``."""
-    return tuple(getattr(bar, column) for column in INPUT_COLUMNS)
+    return _input_row(bar)
 
 
 @dataclass(frozen=True)

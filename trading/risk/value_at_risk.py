@@ -60,8 +60,9 @@ class ReturnHistory:
         self._index = {name: number for number, name in enumerate(instruments)}
         self._decay = decay
         self._prices: Array = np.full(count, np.nan)
+        self._complete = False  # whether every instrument has had a price
         self._moment: Array = np.zeros((count, count))
-        self._covariance: Array = np.zeros((count, count))
+        self._known: Array | None = None  # the covariance; None: to be worked out
         self._returns: Array = np.zeros((WINDOW, count))  # a ring, with the volatilities that were known before each
         self._volatilities: Array = np.zeros((WINDOW, count))
         self._newest_ns = 0
@@ -90,22 +91,37 @@ class ReturnHistory:
 
     def update(self, prices: Array) -> None:
         """Take in the middle prices of a step, float64 [N]; NaN or not positive: none in this step."""
-        usable = np.isfinite(prices) & (prices > 0)
-        both = usable & np.isfinite(self._prices)
-        change = np.zeros(len(prices))
-        change[both] = prices[both] / self._prices[both] - 1.0
-        self._prices = np.where(usable, prices, self._prices)
-        if not both.any():
-            return
+        if self._complete and prices.min() > 0 and math.isfinite(prices.sum()):  # NaN is not greater than 0
+            change = prices / self._prices - 1.0
+            self._prices = prices.copy()
+        else:
+            usable = np.isfinite(prices) & (prices > 0)
+            both = usable & np.isfinite(self._prices)
+            change = np.zeros(len(prices))
+            change[both] = prices[both] / self._prices[both] - 1.0
+            self._prices = np.where(usable, prices, self._prices)
+            self._complete = bool(np.isfinite(self._prices).all())
+            if not both.any():
+                return
         place = self.count % WINDOW
         self._returns[place] = change
         # A volatility of a few returns would blow the oldest returns up or down: those stay as they were.
-        self._volatilities[place] = np.sqrt(np.diag(self._covariance)) if self.ready else 0.0
+        self._volatilities[place] = np.sqrt(self._variances()) if self.ready else 0.0
         self.count += 1
-        self._moment = self._decay * self._moment + (1.0 - self._decay) * np.outer(change, change)
-        covariance = self._moment / (1.0 - self._decay**self.count)
-        self._covariance = (1.0 - SHRINKAGE) * covariance
-        np.fill_diagonal(self._covariance, np.diag(covariance))
+        self._moment = self._decay * self._moment + (1.0 - self._decay) * (change[:, None] * change)
+        self._known = None
+
+    def _variances(self) -> Array:
+        """The diagonal of the covariance, float64 [N]."""
+        return self._moment.diagonal() / (1.0 - self._decay**self.count) if self.count else self._moment.diagonal()
+
+    @property
+    def _covariance(self) -> Array:
+        """Worked out when somebody asks: most steps are asked for nothing."""
+        if self._known is None:
+            self._known = (1.0 - SHRINKAGE) * (self._moment / (1.0 - self._decay ** max(self.count, 1)))
+            np.fill_diagonal(self._known, self._variances())
+        return self._known
 
     def covariance(self) -> Array:
         """Return Σ of one step's returns, float64 [N, N]."""
