@@ -6,12 +6,9 @@ outside.
 """
 
 import asyncio
-import contextlib
-import http.client
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from core.domain import BarKind, OrderRequest, Predictor
 from core.settings import OandaSettings
@@ -93,18 +90,16 @@ class Stamps:
         self.orders = 0
         self.samples: dict[str, list[int]] = {hop: [] for hop in HOPS}
         self.closed = self.featured = self.asked = self.predicted = 0
-        self.bytes: list[int] = []
         self.answered_by: dict[str, int] = {}
         self.loop: TradingLoop | None = None
 
-    def add(self, received: int, given: int, answered: int, risk: int, journal: int) -> None:
+    def add(self, received: int, given: int, sent: int, answered: int, risk: int, journal: int) -> None:
         """Take in one order that was accepted."""
-        out = [stamp for stamp in self.bytes if given <= stamp <= answered]
-        if not out or not received:
+        if not given < sent < answered or not received:
             return
         self.orders += 1
         if self.orders > WARM_ORDERS:
-            sent, samples = out[-1], self.samples
+            samples = self.samples
             samples["tick_to_bar"].append(self.closed - received)
             samples["features"].append(self.featured - self.closed)
             samples["prediction"].append(self.predicted - self.asked)
@@ -134,7 +129,6 @@ class _TimedStrategy(ModelStrategy):
         self._stamps.closed = time.perf_counter_ns()
         super().observe(step)
         self._stamps.featured = time.perf_counter_ns()
-        self._stamps.bytes.clear()
 
     async def prepare(self, step: Step) -> None:
         """Ask as ever."""
@@ -163,7 +157,7 @@ class _TimedStrategy(ModelStrategy):
             await self._floors.take()
 
 
-def _timed_send(desk: Desk, stamps: Stamps) -> None:
+def _timed_send(desk: Desk, broker: OandaBroker, stamps: Stamps) -> None:
     """Note when the desk was given an order and when the broker's reply was taken in."""
     send = desk.send
 
@@ -173,27 +167,10 @@ def _timed_send(desk: Desk, stamps: Stamps) -> None:
         answered = time.perf_counter_ns()
         if sent:
             risk, journal = (int(desk.latency.samples(hop)[-1]) for hop in ("risk", "journal"))
-            stamps.add(received, given, answered, risk, journal)
+            stamps.add(received, given, broker.request_written_ns, answered, risk, journal)
         return sent
 
     setattr(desk, "send", timed)  # noqa: B010  (an instance's method, for this run)
-
-
-@contextlib.contextmanager
-def _bytes_out(stamps: list[int]) -> Generator[None]:
-    """Note the time after every write of an order's request into its socket."""
-    original = http.client.HTTPConnection.send
-
-    def send(self: http.client.HTTPConnection, data: Any) -> None:
-        original(self, data)
-        if type(self) is http.client.HTTPConnection:  # the readers' connections are of the client library's class
-            stamps.append(time.perf_counter_ns())
-
-    setattr(http.client.HTTPConnection, "send", send)  # noqa: B010  (a method is put back below)
-    try:
-        yield
-    finally:
-        setattr(http.client.HTTPConnection, "send", original)  # noqa: B010
 
 
 async def trade(
@@ -214,7 +191,7 @@ async def trade(
     metrics = TraderMetrics()
 
     def strategy(desk: Desk, degradation: Degradation) -> ModelStrategy:
-        _timed_send(desk, stamps)
+        _timed_send(desk, broker, stamps)
         made = _TimedStrategy(chosen, desk, predictor, window, degradation, metrics, folder / "rows.npz")
         made.attach(stamps, floors)
         return made
@@ -223,18 +200,17 @@ async def trade(
         stamps.loop = loop
 
     try:
-        with _bytes_out(stamps.bytes):
-            summary = await run_trader(
-                chosen,
-                broker,
-                predictor,
-                clock,
-                LiveFeed(broker, clock, chosen.instruments, grace_seconds=GRACE_SECONDS * SPEED),
-                f"sqlite:///{folder / 'ledger.sqlite'}",
-                handle_signals=False,
-                started=started,
-                strategy=strategy,
-            )
+        summary = await run_trader(
+            chosen,
+            broker,
+            predictor,
+            clock,
+            LiveFeed(broker, clock, chosen.instruments, grace_seconds=GRACE_SECONDS * SPEED),
+            f"sqlite:///{folder / 'ledger.sqlite'}",
+            handle_signals=False,
+            started=started,
+            strategy=strategy,
+        )
     finally:
         await broker.close()
     return stamps, summary

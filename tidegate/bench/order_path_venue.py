@@ -105,8 +105,11 @@ def loopback_echo() -> Generator[int]:
     here, there = context.Pipe()
     process = context.Process(target=_serve_echo, args=(there,), daemon=True)
     process.start()
+    there.close()  # the child's end: its death ends the waiting below
     try:
         yield int(here.recv())
+    except EOFError:
+        raise UnavailableError("the bare HTTP echo did not start") from None
     finally:
         process.terminate()
         process.join()

@@ -80,6 +80,11 @@ class OandaBroker:
         return self._connection.breaker.open
 
     @property
+    def request_written_ns(self) -> int:
+        """``perf_counter_ns`` right after the last byte of the newest order request was in the socket."""
+        return self._connection.orders.written_ns
+
+    @property
     def last_transaction_id(self) -> int:
         """The highest transaction id the broker has mentioned so far."""
         return self._connection.last_transaction

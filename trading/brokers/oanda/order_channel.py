@@ -5,12 +5,16 @@ loop writes the request itself into an open idle connection (a few hundred bytes
 not block), and the order thread waits for the reply. Only where that is not possible (no connection, another order
 under way, request limit reached) does the whole exchange happen in the order thread. Path, method and body of every
 request are the library's.
+
+Head and body leave in one write: every call that may wait gives the interpreter to another thread, which keeps it for
+as long as a switch interval.
 """
 
 import asyncio
 import contextlib
 import http.client
 import os
+import re
 import select
 import socket
 import ssl
@@ -26,7 +30,14 @@ from requests.certs import where as trusted_authorities
 from requests.utils import get_environ_proxies
 from urllib3.util import make_headers
 
-from core.errors import ConfigurationError, OutcomeUnknownError, RateLimitedError, TidegateError, UnavailableError
+from core.errors import (
+    BadInputError,
+    ConfigurationError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    TidegateError,
+    UnavailableError,
+)
 from core.logging import get_logger
 from trading.brokers.oanda.environment import await_connection, rest_host
 from trading.brokers.oanda.pacing import CONNECT_TIMEOUT_SECONDS, CircuitBreaker, TokenBucket
@@ -39,6 +50,7 @@ _KEEP_ALIVE = (  # probe an idle peer, so that a firewall that forgot the connec
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
 
+_UNSAFE = re.compile(r"[^\x21-\x7e]")  # in a request target: it would end the line
 _log = get_logger("trading")
 
 
@@ -57,6 +69,9 @@ class OrderChannel:
         timeout_seconds: by when a reply must be complete; past it the outcome is unknown.
         bucket: the request limit, shared with the readers.
         breaker: the circuit, shared with the readers.
+
+    Attributes:
+        written_ns: ``perf_counter_ns`` right after the last byte of the newest request was in the socket.
     """
 
     def __init__(
@@ -67,11 +82,8 @@ class OrderChannel:
         self._timeout = timeout_seconds
         self._bucket = bucket
         self._breaker = breaker
-        self._headers = {
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json",
-            "Accept-Datetime-Format": "RFC3339",
-        }
+        self.written_ns = 0
+        self._token = token
         proxies = get_environ_proxies(rest_host(environment))
         self._proxy = urlsplit(proxies[self._host.scheme]) if self._host.scheme in proxies else None
         if self._proxy is not None and self._proxy.scheme not in ("http", ""):
@@ -79,7 +91,9 @@ class OrderChannel:
                 f"the environment sets a {self._proxy.scheme} proxy for {self._host.scheme}: orders go through http "
                 "proxies only; exempt the broker's host with NO_PROXY"
             )
+        self._headers = self._make_headers()
         self._connection: http.client.HTTPConnection | None = None
+        self._poll = select.poll()
         self._thread = ThreadPoolExecutor(1, "oanda-orders")
         self._count = threading.Lock()
         self._under_way = 0  # exchanges begun and not finished; at 0 only the event loop touches the connection
@@ -92,7 +106,7 @@ class OrderChannel:
     @property
     def ready(self) -> bool:
         """Whether the next request can be written at once."""
-        return self._under_way == 0 and _idle(self._connection)
+        return self._under_way == 0 and self._idle()
 
     async def trade(self, endpoint: TradingEndpoint, what: str) -> Reply:
         """Send a request, once, and wait for its reply.
@@ -111,7 +125,7 @@ class OrderChannel:
             failure = self._write(endpoint.method, str(endpoint), body, what)
             if failure is not None:
                 raise failure
-            return await self._in_thread(lambda: self._read(what))
+            return await self._in_thread(lambda: self._read(endpoint.method, what))
         return await self._in_thread(lambda: self._exchange(endpoint.method, str(endpoint), body, what))
 
     async def warm(self, path: str) -> None:
@@ -183,12 +197,12 @@ class OrderChannel:
 
     def _exchange(self, method: str, path: str, body: bytes | None, what: str) -> Reply:
         self._bucket.take(urgent=True)
-        if not _idle(self._connection):
+        if not self._idle():
             self._connect(what)
         failure = self._write(method, path, body, what)
         if failure is not None:
             raise failure
-        return self._read(what)
+        return self._read(method, what)
 
     def _connect(self, what: str) -> None:
         self._drop()
@@ -205,6 +219,7 @@ class OrderChannel:
         for option in _KEEP_ALIVE:
             connection.sock.setsockopt(*option)
         connection.sock.settimeout(self._timeout)
+        self._poll.register(connection.sock, select.POLLIN)
         self._connection = connection
 
     def _new_connection(self) -> http.client.HTTPConnection:
@@ -228,28 +243,50 @@ class OrderChannel:
             return f"http://{self._host.netloc}{prefix}/{path}"
         return f"{prefix}/{path}"
 
+    def _make_headers(self) -> bytes:
+        """Return what stands in the head of every request, behind its first line."""
+        host, port = self._host.hostname or "", self._host.port
+        if port is not None and port != (443 if self._host.scheme == "https" else 80):
+            host = f"{host}:{port}"
+        headers = {
+            "Host": host,
+            "Accept-Encoding": "identity",
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/json",
+            "Accept-Datetime-Format": "RFC3339",
+        }
+        if self._proxy is not None and self._host.scheme == "http":
+            headers |= _credentials(self._proxy)
+        return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
+
     def _write(self, method: str, path: str, body: bytes | None, what: str) -> TidegateError | None:
         """Write the request; return the error where that failed, its outcome then being unknown."""
         connection = self._connection
-        assert connection is not None
-        headers = self._headers
-        if self._proxy is not None and self._host.scheme == "http":
-            headers = headers | _credentials(self._proxy)
+        assert connection is not None and connection.sock is not None
+        target = self._target(path)
+        if _UNSAFE.search(target):
+            return BadInputError(f"{what}: its path cannot be written into a request: nothing was sent")
+        length = b"" if body is None and method == "GET" else b"Content-Length: %d\r\n" % len(body or b"")
+        head = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
         try:
-            connection.request(method, self._target(path), body, headers)
-        except (OSError, http.client.HTTPException) as error:
+            _put(connection.sock, b"".join((head, self._headers, length, b"\r\n", body or b"")))
+        except OSError as error:
             self._drop()
             self._breaker.failed()
             return OutcomeUnknownError(f"{what}: the connection broke while sending ({type(error).__name__}); ask")
+        self.written_ns = time.perf_counter_ns()
         return None
 
-    def _read(self, what: str) -> Reply:
+    def _read(self, method: str, what: str) -> Reply:
         connection = self._connection
-        assert connection is not None
+        assert connection is not None and connection.sock is not None
         self._reading_since = time.monotonic()
         try:
-            response = connection.getresponse()
+            response = http.client.HTTPResponse(connection.sock, method=method)
+            response.begin()
             content = response.read()
+            if response.will_close:
+                self._drop()
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._drop()
             self._breaker.failed()
@@ -278,17 +315,24 @@ class OrderChannel:
 
     def _drop(self) -> None:
         if self._connection is not None:
+            if self._connection.sock is not None:
+                with contextlib.suppress(KeyError):  # not registered: the connection was never made
+                    self._poll.unregister(self._connection.sock)
             self._connection.close()
             self._connection = None
 
+    def _idle(self) -> bool:
+        """Tell whether the connection is open with nothing to read: a readable one was closed by the other side."""
+        return self._connection is not None and self._connection.sock is not None and not self._poll.poll(0)
 
-def _idle(connection: http.client.HTTPConnection | None) -> bool:
-    """Tell whether a connection is open with nothing to read: a readable one was closed by the other side."""
-    if connection is None or connection.sock is None:
-        return False
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return not poll.poll(0)
+
+def _put(connection: socket.socket, content: bytes) -> None:
+    """Write all of ``content``. A socket with a time-out never blocks by itself: mostly one call takes it whole."""
+    if not isinstance(connection, ssl.SSLSocket):
+        with contextlib.suppress(BlockingIOError):
+            content = content[os.write(connection.fileno(), content) :]
+    if content:
+        connection.sendall(content)
 
 
 def _retrieve(future: "asyncio.Future[Reply]") -> None:
