@@ -1,6 +1,7 @@
 """Run one trading session: open or recover it, trade, reconcile, sum up."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from trading import records
 from trading.assembly import make_assembler
 from trading.backfill import Backfill
 from trading.brokers.interface import Broker
+from trading.collection import QuietCollection
 from trading.config import TraderConfig
 from trading.control.http import routes as control_routes
 from trading.degradation import Degradation
@@ -326,8 +328,11 @@ class _Trader:
         follower = self.upkeep.follower
         if follower is not None:
             follower.start()
+        collection = QuietCollection() if self.config.follow_events else None
+        self.upkeep.collection = collection
         try:
-            ended = await loop.run(standing, newest)
+            with collection or contextlib.nullcontext():
+                ended = await loop.run(standing, newest)
         finally:
             if handle_signals:
                 for number in (signal.SIGTERM, signal.SIGINT):

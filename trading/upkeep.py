@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core.clock import NANOSECONDS, Clock
 from core.domain import Heartbeat, Quote
+from trading.collection import QuietCollection
 from trading.control.kill_switch import KillSwitch
 from trading.degradation import Degradation
 from trading.desk import Desk
@@ -66,6 +67,7 @@ class Upkeep:
         self.watch: ClockWatch | None = None  # of live sessions
         self.follower: EventFollower | None = None
         self.ledger: LedgerThread | None = None
+        self.collection: QuietCollection | None = None
 
     async def begin(self) -> None:
         """Before anything is sent: look at the kill switch, and finish what it has left to do from before a restart."""
@@ -109,6 +111,8 @@ class Upkeep:
         if words and self._desk.state.plans:
             await self.executor.stop_all(PlanOutcome.STOPPED, words, opening_only=True)
         await self.run()
+        if self.collection is not None:
+            self.collection.rest()
 
     def _look_around(self) -> None:
         if self.follower is not None:
