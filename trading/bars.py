@@ -105,13 +105,11 @@ class _Building(msgspec.Struct):
     bid_open: float
     bid_high: float
     bid_low: float
-    bid_close: float
     ask_open: float
     ask_high: float
     ask_low: float
-    ask_close: float
     ticks: int
-    arrival_ns: int
+    last: Quote
     simulated: bool
 
 
@@ -137,24 +135,21 @@ class BarBuilder:
             bar = None
         if bar is None:
             close = self._schedule.next_after(quote.time_ns)
-            self._building[name] = _Building(
-                close, bid, bid, bid, bid, ask, ask, ask, ask, 1, quote.arrival_ns, quote.simulated
-            )
+            self._building[name] = _Building(close, bid, bid, bid, ask, ask, ask, 1, quote, quote.simulated)
             return
         # Compared, not max() and min(): this runs with every tick.
         if bid > bar.bid_high:
             bar.bid_high = bid
         elif bid < bar.bid_low:
             bar.bid_low = bid
-        bar.bid_close = bid
         if ask > bar.ask_high:
             bar.ask_high = ask
         elif ask < bar.ask_low:
             bar.ask_low = ask
-        bar.ask_close = ask
         bar.ticks += 1
-        bar.arrival_ns = quote.arrival_ns
-        bar.simulated = bar.simulated or quote.simulated
+        bar.last = quote
+        if quote.simulated:
+            bar.simulated = True
 
     def complete(self, boundary_ns: int) -> bool:
         return all(time >= boundary_ns for time in self._passed.values())
@@ -181,13 +176,13 @@ class BarBuilder:
             bid_open=bar.bid_open,
             bid_high=bar.bid_high,
             bid_low=bar.bid_low,
-            bid_close=bar.bid_close,
+            bid_close=bar.last.bid,
             ask_open=bar.ask_open,
             ask_high=bar.ask_high,
             ask_low=bar.ask_low,
-            ask_close=bar.ask_close,
+            ask_close=bar.last.ask,
             tick_volume=_NAN if bar.simulated else float(bar.ticks),
-            arrival_ns=bar.arrival_ns,
+            arrival_ns=bar.last.arrival_ns,
             kind=BarKind.BAR,
             simulated=bar.simulated,
         )

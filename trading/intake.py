@@ -14,6 +14,7 @@ from trading import records
 from trading.brokers.interface import Broker
 from trading.latency import LatencyRecorder
 from trading.metrics import TraderMetrics
+from trading.records import encode
 from trading.risk.exposure import conversion_rates
 from trading.risk.limits import RiskState
 from trading.state import SessionState
@@ -31,6 +32,7 @@ class Intake:
         state: the fold of every record written.
         instruments: what the session trades.
         quotes: the standing quotes by instrument.
+        simulated: whether one of the quotes was nobody's.
         latency: of each hop, in nanoseconds.
         behind: whether the stream has left something out that could not be fetched yet.
     """
@@ -48,6 +50,7 @@ class Intake:
     ) -> None:
         self._broker = broker
         self._journal = journal
+        self._append = journal.append
         self._clock = clock
         self._account_currency = account_currency
         self.latency = latency
@@ -59,6 +62,7 @@ class Intake:
         self._rated: list[Quote] = []  # the quotes that the rates are of
         self._rates = conversion_rates({}, account_currency)
         self._observers: dict[type[records.Record], tuple[Observer, ...]] = dict.fromkeys(records.KINDS, ())
+        self.simulated = False
         self.behind = False
 
     def observe(self, observer: Observer, kinds: Iterable[type[records.Record]] = tuple(records.KINDS)) -> None:
@@ -70,7 +74,7 @@ class Intake:
         """Write a record, then let it change the state: in this order, here and nowhere else."""
         now = self._clock.time_ns()
         kind, durable = records.KINDS[type(record)]
-        self._journal.append(kind, records.encode(record), now, durable)
+        self._append(kind, encode(record), now, durable)
         self.state.apply(record)
         for observer in self._observers[type(record)]:
             observer(record, now)
@@ -84,7 +88,9 @@ class Intake:
         """
         self.quotes[quote.instrument] = quote
         record = records.QuoteSeen(quote)
-        self._journal.append("quote", records.encode(record), now_ns)
+        self._append("quote", encode(record), now_ns)
+        if quote.simulated:
+            self.simulated = True
         for observer in self._observers[records.QuoteSeen]:
             observer(record, now_ns)
 

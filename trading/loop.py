@@ -209,7 +209,8 @@ class TradingLoop:
         """Take an event in; return what is to be waited for, None where it closes no step and nothing is due."""
         received = time.perf_counter_ns()
         if self._note(item):
-            self._upkeep.on_event(item)
+            if self._desk.state.plans:
+                self._upkeep.on_event(item)
             steps = self._assembler.on_event(item)
             if steps or self._assembler.empty:
                 return self._act(steps, received)

@@ -101,7 +101,8 @@ class SummaryCollector:
         self._submitted: dict[str, records.OrderSubmitted] = {}
         self._rates: dict[str, float] = {account_currency: 1.0}
         self.starts = 0
-        self.simulated = False
+        self._simulated = False
+        self._intake: Intake | None = None  # of the running session
         self.steps: list[int] = []
         self.steps_missed = 0
         self.decisions: set[str] = set()
@@ -126,26 +127,25 @@ class SummaryCollector:
         self.slippage = 0.0
 
     def follow(self, intake: Intake) -> None:
-        """Observe every record of a running session."""
-        state = intake.state
-        intake.observe(self._quote, (records.QuoteSeen,))
+        """Observe a running session. Its quotes are not observed one by one: they stand where it keeps them."""
+        self._intake = intake
         others = [kind for kind in records.KINDS if kind is not records.QuoteSeen]
-        intake.observe(lambda record, _: self.observe(record, state), others)
+        intake.observe(lambda record, _: self.observe(record, intake.state), others)
 
-    def _quote(self, record: records.QuoteSeen, _now_ns: int = 0) -> None:
-        quote = record.quote
-        self._quotes[quote.instrument] = quote
-        if quote.simulated:
-            self.simulated = True
+    @property
+    def simulated(self) -> bool:
+        """Whether anything of the session was simulated."""
+        return self._simulated or (self._intake is not None and self._intake.simulated)
 
     def observe(self, record: records.AnyRecord, state: SessionState) -> None:
         """Take in a record that ``state`` has just applied."""
         match record:
             case records.QuoteSeen():
-                self._quote(record)
+                self._quotes[record.quote.instrument] = record.quote
+                self._simulated = self._simulated or record.quote.simulated
             case records.SessionOpened():
                 self.starts += 1
-                self.simulated = self.simulated or record.simulated
+                self._simulated = self._simulated or record.simulated
             case records.StepClosed():
                 self.steps.append(record.time_ns)
             case records.PredictionsMade():
@@ -204,7 +204,8 @@ class SummaryCollector:
         self.spread += fill.half_spread_cost
         self.commission += fill.commission
         self.financing -= fill.financing
-        rates = conversion_rates(self._quotes, self._account_currency)
+        standing = self._intake.quotes if self._intake is not None else {}
+        rates = conversion_rates({**self._quotes, **standing}, self._account_currency)
         rate = rates.get(fill.instrument.partition("_")[2], 0.0)
         submitted = self._submitted.get(fill.client_order_id)
         if submitted is not None and submitted.bid > 0:

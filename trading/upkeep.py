@@ -80,8 +80,7 @@ class Upkeep:
 
     def on_event(self, item: Quote | Heartbeat) -> None:
         """Let running plans count the market's ticks."""
-        if self._desk.state.plans:
-            self.executor.on_event(item)
+        self.executor.on_event(item)
 
     def on_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Compare the feed's time with the clock of a live session."""

@@ -122,6 +122,7 @@ class PaperBroker:
                     f"the paper account in {folder} has positions or orders in {', '.join(gone)}, which the session "
                     "does not trade: trade them too, or use another folder"
                 )
+        self._kept = self._store.keeps
         self._translate(self._exchange.transactions)
 
     @property
@@ -150,7 +151,7 @@ class PaperBroker:
         if standing is not None and quote.time_ns <= standing.time_ns and _is_past(quote, standing):
             self._ticks[name].add(quote)
             return []
-        kept = self._store.keeps
+        kept = self._kept
         matters = kept and bool(exchange.log.open_trades or name in exchange.log.pending)
         if matters:
             self._write(Ticks(time_ns=quote.time_ns, quotes=(*self._take_unwritten(name), quote)))

@@ -38,7 +38,8 @@ class LockstepClock:
 
     def advance_to(self, time_ns: int) -> None:
         """Move to ``time_ns``; an earlier time is ignored."""
-        self._now = max(self._now, time_ns)
+        if time_ns > self._now:
+            self._now = time_ns
 
 
 class _Advance(msgspec.Struct):

@@ -137,10 +137,11 @@ class Exchange:
     def apply(self, command: AnyCommand) -> list[AnyTransaction]:
         """Carry out one command and return the transactions it made, in order."""
         if isinstance(command, Ticks):
+            made: list[AnyTransaction] = []
             for quote in command.quotes:
-                self._quote(quote)
+                made += self.on_quote(quote)
             self._move_to(command.time_ns)
-            return self.log.take_batch()
+            return made + self.log.take_batch()
         self._move_to(command.time_ns)
         self._due_ns = None
         self.log.begin(by_client=True)
@@ -174,26 +175,31 @@ class Exchange:
         return self.log.take_batch()
 
     def on_quote(self, quote: Quote) -> list[AnyTransaction]:
-        """Match one quote; its time becomes the exchange's time."""
-        self._quote(quote)
-        return self.log.take_batch() if self.log.batch else []
+        """Match one quote; its time becomes the exchange's time.
 
-    # -- quotes --------------------------------------------------------------------------------------------------
-
-    def _quote(self, quote: Quote) -> None:
+        Raises:
+            BadInputError: it is no price, or of an instrument that is not listed.
+        """
         name, bid, ask = quote.instrument, quote.bid, quote.ask
         if name not in self.instruments:
             raise BadInputError(f"a quote for {name}, which this exchange does not list")
         if not 0 < bid <= ask < math.inf:
             raise BadInputError(f"crossed or empty quote for {name}: bid {bid}, ask {ask}")
-        log, time_ns = self.log, quote.time_ns
+        log, market, time_ns = self.log, self.market, quote.time_ns
         if self._due_ns is None or time_ns >= self._due_ns:
             self._move_to(time_ns)
         elif time_ns > self.book.time_ns:
             self.book.time_ns = time_ns
-        self.market.update(quote)
-        if not (log.pending or log.open_trades) or not self.market.tradeable(name):
-            return
+        market.update(quote)
+        if (log.pending or log.open_trades) and market.tradeable(name):
+            self._care(name, bid, ask)
+        return log.take_batch() if log.batch else []
+
+    # -- quotes --------------------------------------------------------------------------------------------------
+
+    def _care(self, name: str, bid: float, ask: float) -> None:
+        """Look whether the standing quote fills an order or brings the account near its margin."""
+        log = self.log
         if name in log.pending:
             bounds = log.windows.get(name)
             if bounds is None or not (bounds[0] < bid < bounds[1] and bounds[2] < ask < bounds[3]):

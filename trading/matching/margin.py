@@ -33,9 +33,9 @@ class MarginWatch:
 
     def check(self) -> None:
         """Write margin calls, close out when it must be."""
-        if not self._near():
-            return
         log = self.log
+        if log.book.margin_call_since is None and not self._near():
+            return
         value = value_account(log.book, log.market, log.open_trades)
         if value.call_percent >= _ONE and log.book.margin_call_since is None:
             log.begin(by_client=False)
@@ -50,15 +50,13 @@ class MarginWatch:
 
     def _near(self) -> bool:
         """Estimate in floats whether the margin call percentage may be above 90 %: then the exact sum is needed."""
-        log = self.log
-        if log.book.margin_call_since is not None:
-            return True
-        if self._version != log.trades_version or self._balance is not log.book.balance:
+        log, book = self.log, self.log.book
+        if self._version != log.trades_version or self._balance is not book.balance:
             self._version, self._held = log.trades_version, self._aggregate()
-            self._balance = log.book.balance
+            self._balance = book.balance
             self._slack = _NEAR * float(self._balance)
         excess = 0.0  # margin less _NEAR times unrealised profit
-        quotes = log.book.quotes
+        quotes = book.quotes
         for name, factor_path, slope, rest in self._held:
             quote = quotes[name]
             share = (quote.bid + quote.ask) * slope + rest
