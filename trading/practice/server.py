@@ -96,7 +96,18 @@ async def start_server(config: PracticeConfig, start_ns: int | None = None) -> R
     return Running(venue, url, url, runner, clock)
 
 
+def _give_way() -> None:
+    """Do not take the processor from a trader beside us in the moment it writes to us: a batch process never does.
+
+    On two cores every fourth order's write returned only after this server had dealt with the order, 1 ms later.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a container may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 async def _serve(config: PracticeConfig, start_ns: int | None) -> None:
+    _give_way()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
