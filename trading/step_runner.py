@@ -164,6 +164,8 @@ class StepRunner:
 
     async def _send(self, orders: Sequence[OrderRequest], received: int) -> None:
         """Send what lowers positions first: limits are then never touched by the order of the alphabet."""
+        if not orders:
+            return
         held = self._desk.held()
         volatilities = self._strategy.volatilities()
         for order in sorted(orders, key=lambda order: (not _lowers(held, order), order.instrument)):

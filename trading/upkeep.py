@@ -89,7 +89,10 @@ class Upkeep:
 
     def due(self) -> bool:
         """Whether ``run`` has anything to do: mostly not, and then nobody waits for it."""
-        return self.kill_switch.due() or self.executor.running or self.reconciler.due()
+        state = self._desk.state
+        if state.plans or self.executor.leftovers or state.kill_switch is not None:
+            return True
+        return time.monotonic() >= self.kill_switch.next_look or self.reconciler.due()
 
     async def run(self) -> None:
         """Do what is due."""

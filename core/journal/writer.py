@@ -84,6 +84,7 @@ class Journal:
             raise
         self._stop = threading.Event()
         self._wake = threading.Event()
+        self._woken = False  # the same for the writer: asking the event costs a call with each entry
         self._thread = threading.Thread(target=self._commit_groups, name="journal", daemon=True)
         self._thread.start()
 
@@ -161,7 +162,8 @@ class Journal:
             except OSError as error:
                 self._failure = error
                 raise UnavailableError(f"journal {self._directory} cannot be written: {error.strerror}") from error
-        if not durable and not self._wake.is_set():  # setting it takes a lock; the thread clears it before it flushes
+        if not durable and not self._woken:
+            self._woken = True
             self._wake.set()
         return sequence
 
@@ -218,6 +220,7 @@ class Journal:
             self._fill_reserve()
             self._stop.wait(self._interval)
             self._wake.clear()
+            self._woken = False  # after the event and before the flush: no entry is left without either
             try:
                 self._commit_group()
             except OSError as error:

@@ -53,7 +53,7 @@ class KillSwitch:
         self._told: dict[str, Any] = {}
         self._working = asyncio.Lock()
         self._stamp: tuple[int, int, int] | None = None  # None: the file was not looked at yet
-        self._next_look = 0.0
+        self.next_look = 0.0  # of ``poll`` at the file, by the machine's monotonic clock
         self._next_try_ns = 0
         self._pause = FIRST_PAUSE_SECONDS
         self._trouble = ""
@@ -81,15 +81,11 @@ class KillSwitch:
             return False
         return not (state.kill_switch.flatten and state.positions.held())
 
-    def due(self) -> bool:
-        """Whether ``poll`` has anything to do; for after every event of the feed."""
-        return time.monotonic() >= self._next_look or self._desk.state.kill_switch is not None
-
     async def poll(self) -> None:
         """Look at the file now and then, and go on with what is not done. Cheap: for after every event."""
         moment = time.monotonic()
-        if moment >= self._next_look:
-            self._next_look = moment + LOOK_SECONDS
+        if moment >= self.next_look:
+            self.next_look = moment + LOOK_SECONDS
             stamp = self._file.stamp()
             if stamp != self._stamp:
                 self._stamp = stamp

@@ -88,7 +88,7 @@ class PlanExecutor:
         self._blocked: dict[str, records.OrderBlocked] = {}  # by child: refusals of our own risk rules
         self._progress: dict[str, Progress] = {}  # by plan, until the next record that may change it
         self._quiet: dict[str, int] = {}  # by plan: until then, or until such a record, there is nothing to do
-        self._leftovers = False  # whether limit orders of ended plans may still stand
+        self.leftovers = False  # whether limit orders of ended plans may still stand
         desk.observe(self._observe, [kind for kind in records.KINDS if kind not in _MARKET])
 
     # -- what the loop calls -------------------------------------------------------------------------------------
@@ -135,14 +135,9 @@ class PlanExecutor:
                 if plan.parent.instrument == item.instrument:
                     self._ticks[plan_id] = self._ticks.get(plan_id, 0) + 1
 
-    @property
-    def running(self) -> bool:
-        """Whether ``run_due`` may have anything to do."""
-        return bool(self._desk.state.plans) or self._leftovers
-
     async def run_due(self) -> None:
         """Send, move, cancel and end what is due now. A call during another one does nothing."""
-        if self._lock.locked() or not self.running:
+        if self._lock.locked() or not (self._desk.state.plans or self.leftovers):
             return
         async with self._lock:
             now = self._clock.time_ns()
@@ -150,7 +145,7 @@ class PlanExecutor:
                 plan = self._desk.state.plans.get(plan_id)
                 if plan is not None and now >= self._quiet.get(plan_id, 0):
                     await self._advance(plan, 0)
-            if self._leftovers:
+            if self.leftovers:
                 await self._cancel_leftovers()
 
     def next_due_ns(self) -> int | None:
@@ -166,7 +161,7 @@ class PlanExecutor:
 
     async def resume(self) -> None:
         """After a restart and its reconciliation: cancel what ended plans left standing, then go on with the others."""
-        self._leftovers = True
+        self.leftovers = True
         await self.run_due()
 
     async def supersede(self, instrument: str, words: str) -> None:
@@ -357,7 +352,7 @@ class PlanExecutor:
         self._blocked.pop(child_id(plan, progress.legs + 1), None)
         _log.info("plan ended", plan=plan.plan_id, outcome=outcome.value, words=text)
         if progress.working is not None and progress.working.order_type is OrderType.LIMIT:
-            self._leftovers = True
+            self.leftovers = True
             await self._cancel_leftovers()
 
     async def _cancel_leftovers(self) -> None:
@@ -373,7 +368,7 @@ class PlanExecutor:
             if order.working:
                 await self._desk.cancel(order.key, "its plan has ended")
             left = left or not order.state.terminal
-        self._leftovers = left
+        self.leftovers = left
 
     def _progress_of(self, plan: ExecutionPlan) -> Progress:
         progress = self._progress.get(plan.plan_id)

@@ -204,7 +204,7 @@ class Exchange:
             bounds = log.windows.get(name)
             if bounds is None or not (bounds[0] < bid < bounds[1] and bounds[2] < ask < bounds[3]):
                 self._match(name)
-        if log.open_trades:
+        if log.open_trades and self.margin.near():
             self.margin.check()
 
     def _match(self, name: str) -> None:

@@ -32,10 +32,8 @@ class MarginWatch:
         self._held: list[Held] = []
 
     def check(self) -> None:
-        """Write margin calls, close out when it must be."""
+        """Write margin calls, close out when it must be. Needed where ``near`` says so."""
         log = self.log
-        if log.book.margin_call_since is None and not self._near():
-            return
         value = value_account(log.book, log.market, log.open_trades)
         if value.call_percent >= _ONE and log.book.margin_call_since is None:
             log.begin(by_client=False)
@@ -48,9 +46,11 @@ class MarginWatch:
             log.write(MarginCallExit)
             log.book.margin_call_since = None
 
-    def _near(self) -> bool:
+    def near(self) -> bool:
         """Estimate in floats whether the margin call percentage may be above 90 %: then the exact sum is needed."""
         log, book = self.log, self.log.book
+        if book.margin_call_since is not None:
+            return True
         if self._version != log.trades_version or self._balance is not book.balance:
             self._version, self._held = log.trades_version, self._aggregate()
             self._balance = book.balance

@@ -46,7 +46,7 @@ class Market:
         self.quotes[name] = quote
         if self._prices:
             self._prices.pop(name, None)
-        if self._users:
+        if len(self._factors) > 1:  # that of home never changes
             for currency in self._users.get(name, ()):
                 self._factors.pop(currency, None)
         if self._book.liquidity_taken:

@@ -234,6 +234,11 @@ class OrderBook:
         order = self.orders.get(key)
         return order is not None and not order.never_sent
 
+    @property
+    def has_open(self) -> bool:
+        """Whether anything may still happen to any order."""
+        return bool(self._open)
+
     def open(self) -> list[Order]:
         """Orders to which something may still happen, in key order."""
         return [self._open[key] for key in sorted(self._open)]

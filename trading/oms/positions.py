@@ -54,6 +54,7 @@ class PositionBook:
         self.realised: dict[str, Decimal] = {}
         self._lots: dict[str, list[Lot]] = {}  # oldest first
         self._units: dict[str, Decimal] = {}  # net, of the instruments with open lots, by name
+        self._valued: dict[str, list[tuple[float, float]]] = {}  # units and average price of each side that is open
 
     def take_over(self, position: Position, time_ns: int) -> None:
         """Take over a position that stood before the session: one lot for each side."""
@@ -124,6 +125,7 @@ class PositionBook:
     def _count(self, instrument: str) -> None:
         lots = self._lots[instrument]
         self._units.pop(instrument, None)
+        self._valued.pop(instrument, None)
         if lots:
             self._units[instrument] = sum((lot.units for lot in lots), _ZERO)
             self._units = dict(sorted(self._units.items()))
@@ -161,10 +163,14 @@ class PositionBook:
         """Profit in quote currency if closed at these prices."""
         if instrument not in self._units:
             return 0.0
+        sides = self._valued.get(instrument)
+        if sides is None:
+            sides = self._valued[instrument] = [
+                (float(units), float(self._side_price(instrument, units))) for units in self.sides(instrument) if units
+            ]
         total = 0.0
-        for units, price in zip(self.sides(instrument), (bid, ask), strict=True):
-            if units:
-                total += float(units) * (price - float(self._side_price(instrument, units)))
+        for units, average in sides:
+            total += units * ((bid if units > 0 else ask) - average)
         return total
 
 

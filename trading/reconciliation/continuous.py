@@ -103,7 +103,7 @@ class Reconciler:
             return True
         now = self._clock.time_ns()
         if now >= self._in_flight_due:
-            if self._flying or self._tries or self._desk.state.book.open():
+            if self._flying or self._tries or self._desk.state.book.has_open:
                 return True
             self._in_flight_due = now + self._in_flight_ns
         if self._live:

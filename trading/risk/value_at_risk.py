@@ -63,8 +63,8 @@ class ReturnHistory:
         self._complete = False  # whether every instrument has had a price
         self._moment: Array = np.zeros((count, count))
         self._known: Array | None = None  # the covariance; None: to be worked out
-        self._returns: Array = np.zeros((WINDOW, count))  # a ring, with the volatilities that were known before each
-        self._volatilities: Array = np.zeros((WINDOW, count))
+        self._returns: Array = np.zeros((WINDOW, count))  # a ring, with the variances that were known before each
+        self._variances_then: Array = np.zeros((WINDOW, count))
         self._newest_ns = 0
         self.count = 0
 
@@ -86,12 +86,13 @@ class ReturnHistory:
         if step.time_ns <= self._newest_ns:
             return
         self._newest_ns = step.time_ns
-        rows: Array = np.frombuffer(step.rows, np.float64).reshape(len(self._index), len(INPUT_COLUMNS))
-        self.update((rows[:, _BID] + rows[:, _ASK]) / 2.0)
+        rows: Array = np.frombuffer(step.rows, np.float64)
+        self.update((rows[_BID :: len(INPUT_COLUMNS)] + rows[_ASK :: len(INPUT_COLUMNS)]) / 2.0)
 
     def update(self, prices: Array) -> None:
         """Take in the middle prices of a step, float64 [N]; NaN or not positive: none in this step."""
-        if self._complete and prices.min() > 0 and math.isfinite(prices.sum()):  # NaN is not greater than 0
+        # NaN is not greater than 0; the reductions without their methods' checks: each step comes through here.
+        if self._complete and np.minimum.reduce(prices) > 0 and math.isfinite(np.add.reduce(prices)):
             change = prices / self._prices - 1.0
             self._prices = prices.copy()
         else:
@@ -106,9 +107,10 @@ class ReturnHistory:
         place = self.count % WINDOW
         self._returns[place] = change
         # A volatility of a few returns would blow the oldest returns up or down: those stay as they were.
-        self._volatilities[place] = np.sqrt(self._variances()) if self.ready else 0.0
+        self._variances_then[place] = self._variances() if self.count >= LEAST else 0.0
         self.count += 1
-        self._moment = self._decay * self._moment + (1.0 - self._decay) * (change[:, None] * change)
+        self._moment *= self._decay
+        self._moment += (1.0 - self._decay) * (change[:, None] * change)
         self._known = None
 
     def _variances(self) -> Array:
@@ -165,7 +167,7 @@ class ReturnHistory:
     def _filtered(self) -> Array:
         """The returns of the window in today's volatility, float64 [n, N]."""
         kept = min(self.count, WINDOW)
-        returns, then = self._returns[:kept], self._volatilities[:kept]
+        returns, then = self._returns[:kept], np.sqrt(self._variances_then[:kept])
         today = np.sqrt(np.diag(self._covariance))
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = np.where(then > 0, today / then, 1.0)
