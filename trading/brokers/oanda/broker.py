@@ -152,6 +152,10 @@ class OandaBroker:
             await self._connection.reading(self._connection.learn_trades)
         return sorted((open_order(order, translator) for order in orders), key=_age)
 
+    def prepare(self, order: OrderRequest) -> None:
+        """Write out an order's request ahead of ``submit``; nothing is sent."""
+        self._orders.prepare(order)
+
     async def submit(self, order: OrderRequest) -> list[BrokerEvent]:
         """Send one order, once."""
         return await self._orders.submit(order)

@@ -108,10 +108,25 @@ class OrderChannel:
         """Whether the next request can be written at once."""
         return self._under_way == 0 and self._idle()
 
-    async def trade(self, endpoint: TradingEndpoint, what: str) -> Reply:
-        """Send a request, once, and wait for its reply.
+    def encode(self, endpoint: TradingEndpoint) -> bytes:
+        """Return the bytes of a request, head and body.
 
         Raises:
+            BadInputError: its path cannot be written into a request.
+        """
+        data: object = getattr(endpoint, "data", None)
+        return self._bytes(endpoint.method, str(endpoint), orjson.dumps(data) if data else None)
+
+    async def trade(self, endpoint: TradingEndpoint, what: str, content: bytes | None = None) -> Reply:
+        """Send a request, once, and wait for its reply.
+
+        Args:
+            endpoint: the request.
+            what: for messages.
+            content: its bytes, where they were made before.
+
+        Raises:
+            BadInputError: it cannot be written.
             UnavailableError: it certainly did not reach the broker (no connection, 429, open circuit, closed).
             OutcomeUnknownError: it may have.
             ConfigurationError: token refused or account forbidden.
@@ -119,14 +134,13 @@ class OrderChannel:
         if self._closed:
             raise UnavailableError(f"{what}: the broker connection is closed: nothing was sent")
         self._breaker.check()
-        data: object = getattr(endpoint, "data", None)
-        body = orjson.dumps(data) if data else None
+        request = content if content is not None else self.encode(endpoint)
         if self.ready and self._bucket.take_now():
-            failure = self._write(endpoint.method, str(endpoint), body, what)
+            failure = self._write(request, what)
             if failure is not None:
                 raise failure
             return await self._in_thread(lambda: self._read(endpoint.method, what))
-        return await self._in_thread(lambda: self._exchange(endpoint.method, str(endpoint), body, what))
+        return await self._in_thread(lambda: self._exchange(endpoint.method, request, what))
 
     async def warm(self, path: str) -> None:
         """Open the connection with a harmless question, so that no order has to wait for it.
@@ -141,7 +155,8 @@ class OrderChannel:
             return
         self._breaker.check()
         try:
-            await self._in_thread(lambda: self._exchange("GET", path, None, "opening the order connection"))
+            request = self._bytes("GET", path, None)
+            await self._in_thread(lambda: self._exchange("GET", request, "opening the order connection"))
         except OutcomeUnknownError as error:
             raise UnavailableError(f"{error.message}; try again") from None
 
@@ -195,11 +210,11 @@ class OrderChannel:
             with self._count:
                 self._under_way -= 1
 
-    def _exchange(self, method: str, path: str, body: bytes | None, what: str) -> Reply:
+    def _exchange(self, method: str, request: bytes, what: str) -> Reply:
         self._bucket.take(urgent=True)
         if not self._idle():
             self._connect(what)
-        failure = self._write(method, path, body, what)
+        failure = self._write(request, what)
         if failure is not None:
             raise failure
         return self._read(method, what)
@@ -259,17 +274,20 @@ class OrderChannel:
             headers |= _credentials(self._proxy)
         return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
 
-    def _write(self, method: str, path: str, body: bytes | None, what: str) -> TidegateError | None:
+    def _bytes(self, method: str, path: str, body: bytes | None) -> bytes:
+        target = self._target(path)
+        if _UNSAFE.search(target):
+            raise BadInputError(f"{target!r} cannot be the path of a request: nothing was sent")
+        length = b"" if body is None and method == "GET" else b"Content-Length: %d\r\n" % len(body or b"")
+        head = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
+        return b"".join((head, self._headers, length, b"\r\n", body or b""))
+
+    def _write(self, request: bytes, what: str) -> TidegateError | None:
         """Write the request; return the error where that failed, its outcome then being unknown."""
         connection = self._connection
         assert connection is not None and connection.sock is not None
-        target = self._target(path)
-        if _UNSAFE.search(target):
-            return BadInputError(f"{what}: its path cannot be written into a request: nothing was sent")
-        length = b"" if body is None and method == "GET" else b"Content-Length: %d\r\n" % len(body or b"")
-        head = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
         try:
-            _put(connection.sock, b"".join((head, self._headers, length, b"\r\n", body or b"")))
+            _put(connection.sock, request)
         except OSError as error:
             self._drop()
             self._breaker.failed()

@@ -1,6 +1,7 @@
 """Everything that can move money: sent once, from a thread of its own, and asked about when its reply is lost."""
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from decimal import Decimal
 from typing import Any, cast
@@ -38,6 +39,7 @@ class OrderEntry:
         self._account_id = connection.account_id
         self._clock = clock
         self._settle_seconds = settle_seconds
+        self._prepared: tuple[OrderRequest, OrderCreate, bytes] | None = None  # the newest order written out ahead
         self._sent: OrderedDict[str, int] = OrderedDict()  # client order id -> last transaction before it was sent
 
     async def positions(self) -> dict[str, Position]:
@@ -46,12 +48,28 @@ class OrderEntry:
         positions = [position_of(entry) for entry in entries(body, "positions")]
         return {position.instrument: position for position in positions if position.long_units or position.short_units}
 
+    def prepare(self, order: OrderRequest) -> None:
+        """Write out an order's request, so that its bytes are there when it may leave; nothing is sent.
+
+        What cannot be written is said by ``submit``.
+        """
+        self._prepared = None
+        with contextlib.suppress(BadInputError):
+            endpoint = self._creation(order)
+            self._prepared = order, endpoint, self._connection.orders.encode(endpoint)
+
+    def _creation(self, order: OrderRequest) -> OrderCreate:
+        body = {"order": order_body(order, self._connection.instruments.get(order.instrument))}
+        return OrderCreate(self._account_id, data=body)
+
     async def submit(self, order: OrderRequest) -> list[BrokerEvent]:
         """Send one order, once."""
-        body = {"order": order_body(order, self._connection.instruments.get(order.instrument))}
-        return await self._trade(
-            OrderCreate(self._account_id, data=body), f"order {order.client_order_id}", order.client_order_id
-        )
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared[0] is order:
+            endpoint, content = prepared[1:]
+        else:
+            endpoint, content = self._creation(order), None
+        return await self._trade(endpoint, f"order {order.client_order_id}", order.client_order_id, content)
 
     async def cancel(self, client_order_id: str) -> list[BrokerEvent]:
         """Cancel an open order."""
@@ -100,12 +118,14 @@ class OrderEntry:
             await asyncio.sleep(self._settle_seconds)  # real time: the request may still be on its way
         raise AssertionError("unreachable")
 
-    async def _trade(self, endpoint: TradingEndpoint, what: str, client_order_id: str) -> list[BrokerEvent]:
+    async def _trade(
+        self, endpoint: TradingEndpoint, what: str, client_order_id: str, content: bytes | None = None
+    ) -> list[BrokerEvent]:
         # The first time counts: a later cancel must not move the start of the search past the order itself.
         self._sent.setdefault(client_order_id, self._connection.last_transaction)
         if len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
-        reply = await self._connection.orders.trade(endpoint, what)
+        reply = await self._connection.orders.trade(endpoint, what, content)
         return self._events_of(reply, what, client_order_id)
 
     def _events_of(self, reply: Reply, what: str, client_order_id: str) -> list[BrokerEvent]:
