@@ -44,7 +44,7 @@ _log = get_logger("trading")
 
 @runtime_checkable
 class Wire(Protocol):
-    """A broker behind a wire: it writes a request out ahead, and says when (``perf_counter_ns``) the newest had left."""
+    """A broker behind a wire: writes a request out ahead, and says when (``perf_counter_ns``) the newest had left."""
 
     @property
     def request_written_ns(self) -> int: ...
@@ -95,9 +95,7 @@ class Desk(Settlement):
             self._block(order, refused)
             return False
         if self._wire is not None:
-            self._wire.prepare(
-                order
-            )  # here, not behind the wait for the disk, which leaves the processor's caches cold
+            self._wire.prepare(order)  # not behind the wait for the disk, which leaves the processor's caches cold
         reach("order.checked")
         quote = self.quotes.get(order.instrument)
         bid, ask = (quote.bid, quote.ask) if quote is not None else (0.0, 0.0)

@@ -11,8 +11,10 @@ Where a hop begins and ends:
 * ``features``: one step of the kernel.
 * ``prediction``: window, encoding, HTTP there and back, decoding, journal entry.
 * ``decision``: risk state, sizing, journal entries, equity: until the desk is given the order.
-* ``risk``: validation and all pre-trade limits. ``journal``: encoding, write, fdatasync, order book.
-* ``request``: v20 body, HTTP head, the last byte in the socket. ``broker``: its reply read, translated and written.
+* ``risk``: validation and all pre-trade limits. ``journal``: the request written out, encoding, write,
+  fdatasync, order book.
+* ``request``: connection and limits looked at, the last byte in the socket.
+* ``broker``: its reply read, translated and written down.
 * ``decision_to_bytes`` = risk + journal + request; ``tick_to_accepted`` is everything.
 
 Floors are taken in the same run, 8 ms after each step: the same bytes written and synchronised raw in a prefilled file,

@@ -165,13 +165,15 @@ def _life(order: OrderRequest, now_ns: int) -> Refusal | None:
 
 def _sides(order: OrderRequest, quote: Quote | None) -> Refusal | None:
     """Check bound, stop and target against the price the order would trade at."""
+    stop, target, bound = order.stop_loss_price, order.take_profit_price, order.price_bound
+    if stop is None and target is None and bound is None:
+        return None
     buying = order.units > 0
     entry = order.price
     if entry is None and quote is not None:
         entry = Decimal(str(quote.ask if buying else quote.bid))
     if entry is None:
         return None
-    stop, target, bound = order.stop_loss_price, order.take_profit_price, order.price_bound
     invalid = RejectReason.INVALID_PRICE
     if stop is not None and (stop >= entry if buying else stop <= entry):
         return invalid, f"stop loss {stop} on the wrong side of the entry {entry}"

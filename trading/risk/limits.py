@@ -161,19 +161,17 @@ def _check_exposure(
     else:
         positions = {**positions, instrument: positions.get(instrument, 0.0) + units}
     spans = worst_case.spans(positions, pending)
-    margin_rates = {name: view.margin_rates.get(name, 1.0) for name in spans}
     try:
-        gross = worst_case.gross(spans, view.rates) / view.equity
-        single = worst_case.gross({instrument: spans[instrument]}, view.rates) / view.equity
-        currencies = worst_case.currency_spans(spans, view.rates)
-        margin = worst_case.margin(spans, view.rates, margin_rates) / view.equity
+        exposure = worst_case.exposure(spans, view.rates, view.margin_rates)
     except KeyError as error:
         return RejectReason.STALE_PRICE, f"no price to convert {error.args[0]}"
+    gross, margin = exposure.gross / view.equity, exposure.margin / view.equity
+    single = exposure.single[instrument] / view.equity
     if gross > limits.maximum_gross_leverage:
         return RejectReason.GROSS_EXPOSURE, f"{gross:.2f} × equity, limit {limits.maximum_gross_leverage:g}"
     # The account currency is the numeraire: exposure to it is the other side of all the others.
-    for currency, span in currencies.items():
-        leverage = span.widest / view.equity
+    for currency, widest in exposure.currencies.items():
+        leverage = widest / view.equity
         if leverage > limits.maximum_currency_leverage:
             return (
                 RejectReason.CURRENCY_EXPOSURE,

@@ -24,11 +24,6 @@ class Span(msgspec.Struct, frozen=True):
     low: float
     high: float
 
-    @property
-    def widest(self) -> float:
-        """The larger of both sides, unsigned."""
-        return max(abs(self.low), abs(self.high))
-
 
 def spans(positions: Mapping[str, float], pending: Iterable[PendingOrder]) -> dict[str, Span]:
     """Return what each instrument can come to; without resting orders that is its position."""
@@ -44,40 +39,47 @@ def spans(positions: Mapping[str, float], pending: Iterable[PendingOrder]) -> di
     return result
 
 
-def gross(widths: Mapping[str, Span], rates: Mapping[str, float]) -> float:
-    """Return the sum of the widest notionals in account currency.
+class Exposure(msgspec.Struct, frozen=True):
+    """What the widest holdings come to, in account currency.
+
+    Attributes:
+        gross: sum of the notionals.
+        single: notional of each instrument.
+        margin: Σ |units| · rate · margin rate (OANDA).
+        currencies: exposure to each currency, unsigned (long EUR_USD is short USD).
+    """
+
+    gross: float
+    single: dict[str, float]
+    margin: float
+    currencies: dict[str, float]
+
+
+def exposure(widths: Mapping[str, Span], rates: Mapping[str, float], margin_rates: Mapping[str, float]) -> Exposure:
+    """Measure all at once: this is between a decision and its order. Without a margin rate all notional is margin.
 
     Raises:
         KeyError: a currency has no rate.
     """
-    return sum(span.widest * rates[name.partition("_")[0]] for name, span in widths.items() if span.widest)
-
-
-def margin(widths: Mapping[str, Span], rates: Mapping[str, float], margin_rates: Mapping[str, float]) -> float:
-    """Return the margin the widest notionals need, in account currency: Σ |units| · rate · margin rate (OANDA).
-
-    Raises:
-        KeyError: a currency has no rate, or an instrument no margin rate.
-    """
-    return sum(
-        span.widest * rates[name.partition("_")[0]] * margin_rates[name] for name, span in widths.items() if span.widest
-    )
-
-
-def currency_spans(widths: Mapping[str, Span], rates: Mapping[str, float]) -> dict[str, Span]:
-    """Return the lowest and highest exposure to each currency in account currency (long EUR_USD is short USD).
-
-    Raises:
-        KeyError: a currency has no rate.
-    """
+    gross = margin = 0.0
+    single: dict[str, float] = {}
     low: dict[str, float] = {}
     high: dict[str, float] = {}
     for name, span in widths.items():
-        if span.widest:
-            base, _, counter = name.partition("_")
-            rate = rates[base]
-            low[base] = low.get(base, 0.0) + span.low * rate
-            high[base] = high.get(base, 0.0) + span.high * rate
-            low[counter] = low.get(counter, 0.0) - span.high * rate
-            high[counter] = high.get(counter, 0.0) - span.low * rate
-    return {currency: Span(low[currency], high[currency]) for currency in sorted(low)}
+        least, most = span.low, span.high
+        widest = max(abs(least), abs(most))
+        if not widest:
+            single[name] = 0.0
+            continue
+        base, _, counter = name.partition("_")
+        rate = rates[base]
+        notional = widest * rate
+        single[name] = notional
+        gross += notional
+        margin += notional * margin_rates.get(name, 1.0)
+        low[base] = low.get(base, 0.0) + least * rate
+        high[base] = high.get(base, 0.0) + most * rate
+        low[counter] = low.get(counter, 0.0) - most * rate
+        high[counter] = high.get(counter, 0.0) - least * rate
+    currencies = {currency: max(abs(low[currency]), abs(high[currency])) for currency in sorted(low)}
+    return Exposure(gross, single, margin, currencies)

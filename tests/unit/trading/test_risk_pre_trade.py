@@ -106,9 +106,13 @@ def test_the_worst_case_of_resting_orders() -> None:
     assert (spans["GBP_USD"].low, spans["GBP_USD"].high) == (-50.0, -50.0)
     assert (spans["EUR_GBP"].low, spans["EUR_GBP"].high) == (0.0, 10.0)
     rates = {"EUR": 1.1, "GBP": 1.3}
-    currencies = worst_case.currency_spans(spans, rates)
-    assert currencies["GBP"].low == pytest.approx(-50 * 1.3 - 10 * 1.1)
-    assert currencies["USD"].low == pytest.approx(-130 * 1.1 + 50 * 1.3)
+    found = worst_case.exposure(spans, rates, {"EUR_USD": 0.03})
+    assert found.currencies["GBP"] == pytest.approx(50 * 1.3 + 10 * 1.1)  # short both
+    assert found.currencies["USD"] == pytest.approx(150 * 1.1 + 50 * 1.3)  # long, where only the sell is filled
+    assert found.single == pytest.approx({"EUR_USD": 150 * 1.1, "GBP_USD": 50 * 1.3, "EUR_GBP": 10 * 1.1})
+    assert found.gross == pytest.approx(sum(found.single.values()))
+    assert found.margin == pytest.approx(0.03 * 150 * 1.1 + 50 * 1.3 + 10 * 1.1)
+    assert worst_case.exposure({}, rates, {}).gross == 0.0
 
 
 LIVE = RiskParameters(rollover_minutes_before=5, rollover_minutes_after=15, close_minutes_before=30)
