@@ -208,20 +208,23 @@ class TradingLoop:
     def _take(self, item: Quote | Heartbeat) -> Awaitable[None] | None:
         """Take an event in; return what is to be waited for, None where it closes no step and nothing is due."""
         received = time.perf_counter_ns()
+        upkeep = self._upkeep
         if self._note(item):
             if self._desk.state.plans:
-                self._upkeep.on_event(item)
-            steps = self._assembler.on_event(item)
-            if steps or self._assembler.empty:
+                upkeep.on_event(item)
+            assembler = self._assembler
+            steps = assembler.on_event(item)
+            if steps or assembler.empty:
                 return self._act(steps, received)
-        return self._upkeep.run() if self._upkeep.due() else None
+        return upkeep.run() if upkeep.due() else None
 
     async def _act(self, steps: list[Step], received: int) -> None:
         for step in steps:
             await self._runner.run(await self._completed(step), received)
         if self._assembler.empty:
             self._say_empty()
-        await self._upkeep.run()
+        if self._upkeep.due():
+            await self._upkeep.run()
 
     def _say_empty(self) -> None:
         """Say which steps nobody had a bar of, though the market was open."""

@@ -143,17 +143,21 @@ class SummaryCollector:
             case records.QuoteSeen():
                 self._quotes[record.quote.instrument] = record.quote
                 self._simulated = self._simulated or record.quote.simulated
+            case records.StepClosed():  # what each step has comes first: the cases are tried in this order
+                self.steps.append(record.time_ns)
+            case records.DecisionMade():
+                self.decisions.add(record.decision_id)
+            case records.StepDone():
+                self.equity_curve.append((record.time_ns, round(record.equity, 4)))
+                self.unrealised = record.unrealised
+                self._rates = record.rates
             case records.SessionOpened():
                 self.starts += 1
                 self._simulated = self._simulated or record.simulated
-            case records.StepClosed():
-                self.steps.append(record.time_ns)
             case records.PredictionsMade():
                 for prediction in record.predictions:
                     self.predictions[prediction.answered_by.value] = self.predictions.get(prediction.answered_by, 0) + 1
                     self.model_digests.add(prediction.model_digest)
-            case records.DecisionMade():
-                self.decisions.add(record.decision_id)
             case records.OrderSubmitted():
                 self._submitted[record.order.client_order_id] = record
                 self._count_order(record.order)
@@ -168,10 +172,6 @@ class SummaryCollector:
                 self._count_reject(record.reason.value)
             case records.BrokerSaid():
                 self._broker(record, state)
-            case records.StepDone():
-                self.equity_curve.append((record.time_ns, round(record.equity, 4)))
-                self.unrealised = record.unrealised
-                self._rates = record.rates
             case records.StepMissed():
                 self.steps_missed += 1
             case records.DifferenceFound():

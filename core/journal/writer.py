@@ -133,11 +133,12 @@ class Journal:
 
     def _write(self, content: bytes) -> None:
         self._reserve.claim(self._size + len(content))
-        view, position = memoryview(content), self._size
-        while view:
-            written = os.pwrite(self._descriptor, view, position)
-            view, position = view[written:], position + written
-        self._size = position
+        written = os.pwrite(self._descriptor, content, self._size)
+        self._size += written
+        while written < len(content):  # a signal came in between, or the disk is nearly full
+            content = content[written:]
+            written = os.pwrite(self._descriptor, content, self._size)
+            self._size += written
 
     def append(self, kind: str, payload: bytes, time_ns: int, durable: bool = False) -> int:
         """Add an entry and return its sequence; with ``durable`` it is on disk when this returns.

@@ -377,8 +377,6 @@ class PlanExecutor:
         return progress
 
     def _observe(self, record: records.AnyRecord, _time_ns: int) -> None:
-        if isinstance(record, _MARKET):
-            return
         self._progress.clear()
         self._quiet.clear()
         if isinstance(record, records.OrderBlocked) and client_order_id(record.decision_id) in self._desk.state.plans:

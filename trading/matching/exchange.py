@@ -191,21 +191,16 @@ class Exchange:
         elif time_ns > self.book.time_ns:
             self.book.time_ns = time_ns
         market.update(quote)
-        if (log.pending or log.open_trades) and market.tradeable(name):
-            self._care(name, bid, ask)
+        if (log.pending or log.open_trades) and quote.tradeable and market.tradeable(name):
+            if name in log.pending:
+                bounds = log.windows.get(name)
+                if bounds is None or not (bounds[0] < bid < bounds[1] and bounds[2] < ask < bounds[3]):
+                    self._match(name)
+            if log.open_trades and self.margin.near():
+                self.margin.check()
         return log.take_batch() if log.batch else []
 
     # -- quotes --------------------------------------------------------------------------------------------------
-
-    def _care(self, name: str, bid: float, ask: float) -> None:
-        """Look whether the standing quote fills an order or brings the account near its margin."""
-        log = self.log
-        if name in log.pending:
-            bounds = log.windows.get(name)
-            if bounds is None or not (bounds[0] < bid < bounds[1] and bounds[2] < ask < bounds[3]):
-                self._match(name)
-        if log.open_trades and self.margin.near():
-            self.margin.check()
 
     def _match(self, name: str) -> None:
         log = self.log
