@@ -37,6 +37,8 @@ class PreTrade:
         """Take in a record of the session: the returns are those of its steps."""
         if isinstance(record, records.StepClosed):
             self.returns.take(record)
+            if self._limits.maximum_value_at_risk is not None:
+                self.returns.settle()  # no order waits for it
 
     def check(
         self,
