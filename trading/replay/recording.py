@@ -71,9 +71,14 @@ class Recording:
         """The entry at the cursor; None at the end of the journal."""
         return self.entries[self.cursor] if self.cursor < len(self.entries) else None
 
+    def _left(self) -> Iterator[records.AnyRecord]:
+        """Yield the records from the cursor on, without copying what is left of a long journal."""
+        for index in range(self.cursor, len(self.records)):
+            yield self.records[index]
+
     def ahead(self) -> Iterator[records.AnyRecord]:
         """Yield the records from the cursor to the next event of the feed or the next start of the process."""
-        for record in self.records[self.cursor :]:
+        for record in self._left():
             if isinstance(record, records.QuoteSeen | records.HeartbeatSeen | Start):
                 return
             yield record
@@ -95,7 +100,7 @@ class Recording:
 
         What a person wrote into the journal of a stopped session (a restriction lifted) stands between the two.
         """
-        for record in self.records[self.cursor :]:
+        for record in self._left():
             if isinstance(record, Start):
                 return True
             if not (isinstance(record, records.RiskStateChanged) and record.by_hand):
@@ -104,7 +109,7 @@ class Recording:
 
     def is_ending(self, beside: Callable[[records.AnyRecord], bool]) -> bool:
         """Whether the loop had ended: up to the end of the process stands only what ``beside`` says and its close."""
-        for record in self.records[self.cursor :]:
+        for record in self._left():
             if isinstance(record, Start):
                 break
             by_hand = isinstance(record, records.RiskStateChanged) and record.by_hand
