@@ -278,6 +278,7 @@ class _Trader:
             f"{socket.gethostname()}:{self.config.session_directory.absolute()}",
             lambda available, words: _call_soon(running, lambda: self._database_changed(available, words)),
             lambda: _call_soon(running, self._stop_for_lease),
+            self._is_deciding,
         )
         try:
             return await asyncio.to_thread(self.ledger.take_lease, resuming)
@@ -357,6 +358,11 @@ class _Trader:
                 self.degradation.end("database")
             else:
                 self.degradation.begin("database", words)
+
+    def _is_deciding(self) -> bool:
+        """Whether a step is between its bars and its last order."""
+        step = self.desk.state.step if self.desk is not None else None
+        return step is not None and not step.done
 
     def _stop_for_lease(self) -> None:
         self.lease_lost = True

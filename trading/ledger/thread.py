@@ -16,7 +16,9 @@ from trading.ledger.lease import RENEW_SECONDS, Lease, acquire, release, renew
 from trading.ledger.projector import Projector
 
 _log = get_logger("trading")
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.5  # each round of the database waits for the disk that the journal needs for the next order
+HOLD_SECONDS = 1.0  # a round waits so long at most for a decision under way
+_GLANCE_SECONDS = 0.002
 RETRY_SECONDS = 1.0
 CONNECT_SECONDS = 2  # a database that hangs holds up a restart for this long, and trading goes on without it
 
@@ -33,6 +35,7 @@ class LedgerThread:
         holder: who takes the lease; the same holder may take it over from itself.
         changed: called in the thread with (available, words) when the database goes or comes back.
         lease_lost: called in the thread when another trader took the account.
+        deciding: whether a decision is under way, which no round should begin beside.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class LedgerThread:
         holder: str,
         changed: Callable[[bool, str], None],
         lease_lost: Callable[[], None],
+        deciding: Callable[[], bool] = lambda: False,
     ) -> None:
         self._engine = create_engine(url, connect_timeout_seconds=CONNECT_SECONDS)
         self._journal = journal
@@ -54,6 +58,7 @@ class LedgerThread:
         self._holder = holder
         self._changed = changed
         self._lease_lost = lease_lost
+        self._deciding = deciding
         self._lease: Lease | None = None
         self._projector = Projector(self._engine, directory, session_id)
         self._stop = threading.Event()
@@ -116,6 +121,7 @@ class LedgerThread:
     def _run(self) -> None:
         while not self._stop.is_set():
             left = 0
+            self._give_way()
             self._asked = time.monotonic()
             try:
                 self._prepare()
@@ -140,6 +146,12 @@ class LedgerThread:
                 self._asked = 0.0
             if not left:
                 self._stop.wait(POLL_SECONDS)
+
+    def _give_way(self) -> None:
+        """Let a decision go first: its order waits for the same disk and the same interpreter."""
+        until = time.monotonic() + HOLD_SECONDS
+        while self._deciding() and time.monotonic() < until and not self._stop.is_set():
+            self._stop.wait(_GLANCE_SECONDS)
 
     def _renew(self) -> None:
         if self._lease is not None and time.monotonic() - self._renewed >= RENEW_SECONDS:

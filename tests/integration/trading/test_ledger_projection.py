@@ -269,6 +269,31 @@ def test_the_ledger_catches_up_after_the_database_was_away(tmp_path: Path) -> No
     server.stop()
 
 
+def test_a_round_begins_when_no_decision_is_under_way(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal") as journal:
+        for number in range(5):
+            record = records.Degraded(number, "price", f"test {number}")
+            journal.append(records.kind_of(record), records.encode(record), number, durable=True)
+        seen: list[int] = []
+
+        def deciding() -> bool:
+            seen.append(thread.watermark)
+            return len(seen) < 20
+
+        url = f"sqlite:///{tmp_path / 'ledger.db'}"
+        thread = LedgerThread(
+            url, journal, tmp_path / "journal", "s", "a", "h", lambda *_: None, lambda: None, deciding
+        )
+        thread.take_lease(resuming=False)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while thread.watermark < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert thread.watermark == 5
+        assert seen[:20] == [0] * 20, "rows were written beside a decision"
+        assert thread.close()
+
+
 def test_a_new_session_needs_the_database_and_a_resumed_one_does_not(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         url = "postgresql+psycopg://nobody@127.0.0.1:1/none"
