@@ -44,7 +44,7 @@ def test_garbage_after_the_synchronised_entries_is_cut(
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(payloads=PAYLOADS)
 def test_torn_at_every_byte(tmp_path: Path, room: int, payloads: list[tuple[bytes, bool]]) -> None:
-    """Cut a journal at each offset, the rest gone or zero: whole entries stand, later ones are gone, appending works."""
+    """Cut a journal at each offset, the rest gone or zero: whole entries stand, the rest is gone, appending works."""
     origin = tmp_path / "origin"
     shutil.rmtree(origin, ignore_errors=True)
     ends: list[int] = []
