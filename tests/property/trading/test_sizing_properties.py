@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,3 +69,19 @@ def test_rebalancing_goes_to_the_target_or_nowhere_and_settles(
     assert rebalance(after, target, parameters) == after
     if target == 0:
         assert after == 0
+
+
+ANY = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.0, -0.0, 1e-170, 1e-155, 1e200])
+
+
+@settings(max_examples=400, deadline=None)
+@given(ANY | SHARE, ANY | SHARE, ANY | VOLATILITY, ANY | COST, ANY, PARAMETERS)
+def test_one_instrument_is_sized_as_many_are_to_the_bit(
+    short: float, long: float, volatility: float, cost: float, current: float, parameters: SizingParameters
+) -> None:
+    size = target_fraction(short, long, volatility, cost, parameters)
+    many = target_fraction(np.full(3, short), np.full(3, long), np.full(3, volatility), cost, parameters)
+    assert many.tobytes() == np.full(3, size).tobytes()
+    fraction = rebalance(current, size, parameters)
+    with np.errstate(all="ignore"):
+        assert rebalance(np.full(3, current), many, parameters).tobytes() == np.full(3, fraction).tobytes()
