@@ -34,7 +34,10 @@ _REQUEST_BASE = 60_000_000_000_000_000
 _LARGEST_BODY = 1 << 20
 _A = "/v3/accounts/{accountID}"
 
+# Looked through from the top: an order does not wait for twenty others that are compared with its path first.
 REST: tuple[tuple[str, str, Endpoint], ...] = (
+    ("POST", f"{_A}/orders", orders.create),
+    ("GET", f"{_A}/orders", orders.listed),
     ("GET", "/v3/accounts", accounts.accounts),
     ("GET", _A, accounts.account),
     ("GET", f"{_A}/summary", accounts.summary),
@@ -52,8 +55,6 @@ REST: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/v3/pricing/range", reference.prices_range),
     ("GET", "/v3/users/{userSpecifier}", reference.user),
     ("GET", "/v3/users/{userSpecifier}/externalInfo", reference.user_outside),
-    ("POST", f"{_A}/orders", orders.create),
-    ("GET", f"{_A}/orders", orders.listed),
     ("GET", f"{_A}/pendingOrders", orders.pending),
     ("GET", f"{_A}/orders/{{orderSpecifier}}", orders.details),
     ("PUT", f"{_A}/orders/{{orderSpecifier}}", orders.replace),
