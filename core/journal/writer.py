@@ -13,7 +13,7 @@ from types import TracebackType
 
 from core.crash_points import reach
 from core.errors import IntegrityError, RefusedError, UnavailableError
-from core.journal.entry import encode_entry, encode_head
+from core.journal.entry import LONGEST_PAYLOAD, Waiting, encode_entries, encode_head, too_long
 from core.journal.lock import NAME as LOCK
 from core.journal.lock import take_lock
 from core.journal.reader import ARCHIVED, SUFFIX, read_segment, segment_name, segment_paths
@@ -58,8 +58,8 @@ class Journal:
         self._reserve_bytes = min(reserve_bytes, segment_bytes)
         self._interval = group_commit_seconds
         self._mutex = threading.Lock()
-        self._buffer: list[bytes] = []
-        self._buffered = 0
+        self._waiting: list[Waiting] = []  # encoded together, when they are written
+        self._buffered = 0  # bytes of their payloads
         self._failure: OSError | None = None
         self.repaired: Repair | None = None
         if (directory / ARCHIVED).exists():
@@ -108,7 +108,7 @@ class Journal:
                 self._write_head(first)
         else:
             self._create_segment(1)
-        self.durable_sequence = self.last_sequence
+        self.durable_sequence = self._written_sequence = self.last_sequence
 
     def _take_over(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -144,26 +144,25 @@ class Journal:
         """Add an entry and return its sequence; with ``durable`` it is on disk when this returns.
 
         Raises:
+            ValueError: the payload is too long.
             UnavailableError: the disk refused the write. The journal takes no more: nothing may be sent any more.
         """
-        with self._mutex:
-            if self._failure is not None:
-                raise UnavailableError(f"journal {self._directory} failed before: {self._failure.strerror}")
-            sequence = self.last_sequence + 1
-            entry = encode_entry(sequence, time_ns, kind.encode(), payload, durable)
-            self.last_sequence = sequence
-            self._buffer.append(entry)
-            self._buffered += len(entry)
-            try:
-                if durable:
-                    reach("journal.buffered")
-                    self._flush(synchronise=True)
-                elif self._buffered >= _BUFFER_BYTES:
-                    self._flush(synchronise=False)
-            except OSError as error:
-                self._failure = error
-                raise UnavailableError(f"journal {self._directory} cannot be written: {error.strerror}") from error
-        if not durable and not self._woken:
+        if self._failure is not None:
+            raise UnavailableError(f"journal {self._directory} failed before: {self._failure.strerror}")
+        size = len(payload)
+        if size > LONGEST_PAYLOAD:
+            raise too_long(kind, size)
+        # Without the mutex: there is one writer, and whoever flushes takes what was added whole from the front.
+        sequence = self.last_sequence + 1
+        self._waiting.append((sequence, time_ns, kind, payload, durable))
+        self.last_sequence = sequence
+        self._buffered += size
+        if durable:
+            reach("journal.buffered")
+            self._flush_all(synchronise=True)
+        elif self._buffered >= _BUFFER_BYTES:
+            self._flush_all(synchronise=False)
+        elif not self._woken:
             self._woken = True
             self._wake.set()
         return sequence
@@ -195,22 +194,24 @@ class Journal:
                 raise UnavailableError(f"journal {self._directory} cannot be written: {error.strerror}") from error
 
     def _flush(self, synchronise: bool) -> None:
-        if self._buffer:
-            content = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
-            self._write(content)
-            self._buffer.clear()
+        entries = self._waiting[:]
+        if entries:
+            self._write(encode_entries(entries))
+            del self._waiting[: len(entries)]
             self._buffered = 0
+            self._written_sequence = entries[-1][0]
         if synchronise:
             reach("journal.written")
-        if synchronise and self.durable_sequence < self.last_sequence:
+        written = self._written_sequence
+        if synchronise and self.durable_sequence < written:
             os.fdatasync(self._descriptor)
-            self.durable_sequence = self.last_sequence
+            self.durable_sequence = written
         if self._size >= self._segment_bytes:
             self._reserve.close(self._size)
             os.fsync(self._descriptor)
             os.close(self._descriptor)
-            self.durable_sequence = self.last_sequence
-            self._create_segment(self.last_sequence + 1)
+            self.durable_sequence = written
+            self._create_segment(written + 1)
             reach("journal.rotated")
         if self._reserve.is_short(self._size):
             self._wake.set()
@@ -233,7 +234,7 @@ class Journal:
             if self._failure is not None or self._stop.is_set():
                 return
             self._flush(synchronise=False)
-            written = self.last_sequence
+            written = self._written_sequence
             if self.durable_sequence >= written:
                 return
             descriptor = os.dup(self._descriptor)  # a rotation closes the other one
