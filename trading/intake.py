@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from core.clock import Clock
 from core.crash_points import reach
@@ -23,6 +23,14 @@ _log = get_logger("trading")
 
 Result = TypeVar("Result")
 Observer = Callable[[Any, int], None]  # a record of the kinds it asked for, and its time
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A broker in this process: the id of its newest transaction can be looked at."""
+
+    @property
+    def transactions_so_far(self) -> int: ...
 
 
 class Intake:
@@ -49,6 +57,7 @@ class Intake:
         metrics: TraderMetrics,
     ) -> None:
         self._broker = broker
+        self._counted = broker if isinstance(broker, Counted) else None
         self._journal = journal
         self._append = journal.append
         self._clock = clock
@@ -169,6 +178,14 @@ class Intake:
                 )
                 return
         self.take(event, "stream")
+
+    def is_caught_up(self) -> bool:
+        """Whether the broker is known without asking to have nothing that ``catch_up`` would fetch."""
+        if self._counted is None or self.behind or self._counted.transactions_so_far != self.state.caught_up:
+            return False
+        reach("catch_up.fetched")
+        reach("catch_up.applied")
+        return True
 
     async def catch_up(self) -> None:
         """Fetch and apply every transaction since the last one known to be complete.

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from core.clock import NANOSECONDS
 from trading.latency import HOPS, LatencyRecorder
 
 _BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -45,10 +46,14 @@ class TraderMetrics:
         self.registry = CollectorRegistry()
         self.hops = HopSeconds()
         self.registry.register(self.hops)
-        # Plain numbers on the tick path; ``refresh`` hands them to the counter before it is read.
+        # Plain numbers on the path of ticks and steps; ``refresh`` hands them over before the registry is read.
         self.quotes_seen = 0
         self.heartbeats_seen = 0
+        self.steps_done = 0
+        self.newest_equity = 0.0
+        self.newest_step_ns = 0  # the newest finished one
         self._counted = {"quote": 0, "heartbeat": 0}
+        self._steps_counted = 0
         self.before_reading: list[Callable[[], None]] = []  # bring gauges of others up to date
         self.events = Counter("tidegate_feed_events_total", "Quotes and heartbeats", ["kind"], registry=self.registry)
         self.quotes_refused = Counter(
@@ -102,3 +107,7 @@ class TraderMetrics:
         for kind, seen in (("quote", self.quotes_seen), ("heartbeat", self.heartbeats_seen)):
             self.events.labels(kind).inc(seen - self._counted[kind])
             self._counted[kind] = seen
+        self.steps.inc(self.steps_done - self._steps_counted)
+        self._steps_counted = self.steps_done
+        self.equity.set(self.newest_equity)
+        self.processed.set(self.newest_step_ns / NANOSECONDS)

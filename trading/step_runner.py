@@ -74,7 +74,7 @@ class StepRunner:
         self._measure("prediction", time.perf_counter_ns() - ready)
         await self._decide_and_send(step, received)
         self._measure("step", time.perf_counter_ns() - received)
-        self._metrics.steps.inc()
+        self._metrics.steps_done += 1
         self._strategy.settle(step, self._clock.time_ns())
 
     def miss(self, step: Step, words: str) -> None:
@@ -125,13 +125,15 @@ class StepRunner:
     async def _decide_and_send(self, step: Step, received: int) -> None:
         started = time.perf_counter_ns()
         try:
-            for name in sorted({plan.parent.instrument for plan in self._desk.state.plans.values()}):
-                await self._upkeep.executor.supersede(name, f"the step of {step.time_ns} decides anew")
             follower = self._upkeep.follower
             state = self._desk.state
+            if state.plans:
+                for name in sorted({plan.parent.instrument for plan in state.plans.values()}):
+                    await self._upkeep.executor.supersede(name, f"the step of {step.time_ns} decides anew")
             if follower is None or not follower.fresh or state.book.uncertain() or "broker" in state.degraded:
-                await self._desk.catch_up()
-                if self._desk.state.book.uncertain():
+                if not self._desk.is_caught_up():
+                    await self._desk.catch_up()
+                if state.book.has_open and state.book.uncertain():
                     await self._desk.resolve_uncertain()
                 self._degradation.end("broker")
         except TidegateError as error:
@@ -159,13 +161,13 @@ class StepRunner:
             self._desk.commit(self._record(decision, step.time_ns))
         reach("step.decided")
         self._measure("decision", time.perf_counter_ns() - caught_up)
-        await self._send([decision.order for decision in decisions if decision.order is not None], received)
+        orders = [decision.order for decision in decisions if decision.order is not None]
+        if orders:
+            await self._send(orders, received)
         self._finish(step.time_ns)
 
     async def _send(self, orders: Sequence[OrderRequest], received: int) -> None:
         """Send what lowers positions first: limits are then never touched by the order of the alphabet."""
-        if not orders:
-            return
         held = self._desk.held()
         volatilities = self._strategy.volatilities()
         for order in sorted(orders, key=lambda order: (not _lowers(held, order), order.instrument)):
@@ -181,14 +183,17 @@ class StepRunner:
         self._desk.commit(records.StepDone(time_ns, equity, unrealised, rates))
         self._desk.flush()
         reach("step.done")
-        self._metrics.equity.set(equity)
-        self._metrics.processed.set(time_ns / NANOSECONDS)
+        self._metrics.newest_equity = equity
+        self._metrics.newest_step_ns = time_ns
 
     def _exits_only(self, step: Step, now: int) -> dict[str, str]:
         """Instruments that may not get more risk, and why."""
         words = self._degradation.no_new_risk()
-        everybody = dict.fromkeys(self._config.instruments, words) if words else {}
-        return everybody | dict.fromkeys(step.missing, "no bar") | self._stale(now)
+        exits_only = dict.fromkeys(self._config.instruments, words) if words else {}
+        if step.missing:
+            exits_only |= dict.fromkeys(step.missing, "no bar")
+        stale = self._stale(now)
+        return exits_only | stale if stale else exits_only
 
     def _stale(self, now: int) -> dict[str, str]:
         """Instruments whose price is too old for new risk."""

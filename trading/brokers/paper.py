@@ -131,6 +131,11 @@ class PaperBroker:
         return "paper"
 
     @property
+    def transactions_so_far(self) -> int:
+        """The id of the newest transaction that ``transactions_since`` would return."""
+        return len(self._events)
+
+    @property
     def exchange(self) -> Exchange:
         """The exchange, to look at."""
         return self._exchange

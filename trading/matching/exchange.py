@@ -191,7 +191,9 @@ class Exchange:
         elif time_ns > self.book.time_ns:
             self.book.time_ns = time_ns
         market.update(quote)
-        if (log.pending or log.open_trades) and quote.tradeable and market.tradeable(name):
+        # Whether the market is open is asked only where it may be closed: each quote comes through here.
+        shut = (market.halted or market.limited) and not market.tradeable(name)
+        if (log.pending or log.open_trades) and quote.tradeable and not shut:
             if name in log.pending:
                 bounds = log.windows.get(name)
                 if bounds is None or not (bounds[0] < bid < bounds[1] and bounds[2] < ask < bounds[3]):

@@ -29,7 +29,7 @@ class Market:
         self.quotes = book.quotes
         self.halted = book.halted
         self.hours = TradingHours(book.configuration, instruments)
-        self._limited = self.hours.limited
+        self.limited = self.hours.limited
         self._book = book
         self._prices: dict[str, tuple[Decimal, Decimal]] = {}
         self._factors: dict[str, tuple[Decimal, Decimal] | None] = {self.home: (ONE, ONE)}
@@ -88,7 +88,7 @@ class Market:
         quote = self.quotes.get(name)
         if quote is None or not quote.tradeable or name in self.halted:
             return False
-        return not self._limited or self.hours.is_open(name, self._book.time_ns)
+        return not self.limited or self.hours.is_open(name, self._book.time_ns)
 
     def factors(self, currency: str) -> tuple[Decimal, Decimal] | None:
         """Return what one unit of ``currency`` gained, and lost, is worth at home; None without a chain of quotes."""

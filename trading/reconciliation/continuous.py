@@ -77,6 +77,7 @@ class Reconciler:
         self._broker = broker
         self._desk = desk
         self._clock = clock
+        self._time_ns = clock.time_ns
         self._degradation = degradation
         self._live = live
         now = clock.time_ns()
@@ -101,7 +102,7 @@ class Reconciler:
         """Whether ``run_due`` has anything to do; cheap, for after every event of the feed."""
         if self._question is not None:
             return True
-        now = self._clock.time_ns()
+        now = self._time_ns()
         if now >= self._in_flight_due:
             if self._flying or self._tries or self._desk.state.book.has_open:
                 return True

@@ -115,17 +115,25 @@ class ReturnHistory:
 
     def _work_in(self, prices: Array) -> None:
         """Take in the middle prices of successive steps, float64 [k, N]."""
-        for change in self._changes(prices):
-            place = self._count % WINDOW
+        changes = np.asarray(self._changes(prices)).reshape(-1, prices.shape[1])
+        news = (1.0 - self._decay) * (changes[:, :, None] * changes[:, None, :])
+        moment, count, decay = self._moment, self._count, self._decay
+        variances = moment.diagonal()  # moves with it
+        for change, new in zip(changes, news, strict=True):
+            place = count % WINDOW
             self._returns[place] = change
             # A volatility of a few returns would blow the oldest returns up or down: those stay as they were.
-            self._variances_then[place] = self._variances() if self._count >= LEAST else 0.0
-            self._count += 1
-            self._moment *= self._decay
-            self._moment += (1.0 - self._decay) * (change[:, None] * change)
+            if count >= LEAST:
+                np.divide(variances, 1.0 - decay**count, out=self._variances_then[place])
+            else:
+                self._variances_then[place] = 0.0
+            count += 1
+            moment *= decay
+            moment += new
+        self._count = count
         self._known = None
 
-    def _changes(self, prices: Array) -> Iterable[Array]:
+    def _changes(self, prices: Array) -> Array | list[Array]:
         """Return the returns of the steps that have any, float64 [N] each; 0 where an instrument has none."""
         if self._complete and prices.min() > 0 and math.isfinite(prices.sum()):  # NaN is not greater than 0
             before = np.vstack((self._prices, prices[:-1]))
