@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import http.client
 import os
-import re
 import select
 import socket
 import ssl
@@ -24,15 +23,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, cast
-from urllib.parse import SplitResult, unquote, urlsplit
 
 import orjson
-from requests.certs import where as trusted_authorities
-from requests.utils import get_environ_proxies
-from urllib3.util import make_headers
 
 from core.errors import (
-    BadInputError,
     ConfigurationError,
     OutcomeUnknownError,
     RateLimitedError,
@@ -41,8 +35,9 @@ from core.errors import (
 )
 from core.logging import get_logger
 from trading.brokers.oanda.environment import await_connection, rest_host
+from trading.brokers.oanda.order_destination import Destination
 from trading.brokers.oanda.order_reply import Arrived, Begun, ReplyReader
-from trading.brokers.oanda.pacing import CONNECT_TIMEOUT_SECONDS, CircuitBreaker, TokenBucket
+from trading.brokers.oanda.pacing import CircuitBreaker, TokenBucket
 from trading.brokers.oanda.replies import Reply, object_of, refusal, unreadable
 
 _KEEP_ALIVE = (  # probe an idle peer, so that a firewall that forgot the connection is found out before an order
@@ -52,7 +47,6 @@ _KEEP_ALIVE = (  # probe an idle peer, so that a firewall that forgot the connec
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
 
-_UNSAFE = re.compile(r"[^\x21-\x7e]")  # in a request target: it would end the line
 _log = get_logger("trading")
 
 
@@ -80,20 +74,11 @@ class OrderChannel:
         self, environment: str, token: str, timeout_seconds: float, bucket: TokenBucket, breaker: CircuitBreaker
     ) -> None:
         self._environment = environment
-        self._host = urlsplit(rest_host(environment))
+        self._destination = Destination(rest_host(environment), token)
         self._timeout = timeout_seconds
         self._bucket = bucket
         self._breaker = breaker
         self.written_ns = 0
-        self._token = token
-        proxies = get_environ_proxies(rest_host(environment))
-        self._proxy = urlsplit(proxies[self._host.scheme]) if self._host.scheme in proxies else None
-        if self._proxy is not None and self._proxy.scheme not in ("http", ""):
-            raise ConfigurationError(
-                f"the environment sets a {self._proxy.scheme} proxy for {self._host.scheme}: orders go through http "
-                "proxies only; exempt the broker's host with NO_PROXY"
-            )
-        self._headers = self._make_headers()
         self._connection: http.client.HTTPConnection | None = None
         self._poll = select.poll()
         self._thread = ThreadPoolExecutor(1, "oanda-orders")
@@ -118,7 +103,7 @@ class OrderChannel:
             BadInputError: its path cannot be written into a request.
         """
         data: object = getattr(endpoint, "data", None)
-        return self._bytes(endpoint.method, str(endpoint), orjson.dumps(data) if data else None)
+        return self._destination.request(endpoint.method, str(endpoint), orjson.dumps(data) if data else None)
 
     async def trade(self, endpoint: TradingEndpoint, what: str, content: bytes | None = None) -> Reply:
         """Send a request, once, and wait for its reply.
@@ -158,7 +143,7 @@ class OrderChannel:
             return
         self._breaker.check()
         try:
-            request = self._bytes("GET", path, None)
+            request = self._destination.request("GET", path, None)
             await self._in_thread(lambda: self._exchange("GET", request, "opening the order connection"))
         except OutcomeUnknownError as error:
             raise UnavailableError(f"{error.message}; try again") from None
@@ -185,7 +170,7 @@ class OrderChannel:
         self._hand_over()
 
     def close(self) -> None:
-        """Wait for what is under way in the order thread, then close the connection. Blocking."""
+        """Wait for what is under way, then close the connection. Blocking; to be called after ``refuse_further``."""
         self._closed = True
         self._thread.shutdown(wait=True)
         self._drop()
@@ -211,7 +196,7 @@ class OrderChannel:
             done: Future[Reply] = Future()
             try:
                 done.set_result(self._counted(lambda: self._concluded(outcome, what)))
-            except TidegateError as error:
+            except Exception as error:  # whatever it is, the caller waits for it
                 done.set_exception(error)
             _pass_on(done, waiting)
 
@@ -257,7 +242,7 @@ class OrderChannel:
 
     def _connect(self, what: str) -> None:
         self._drop()
-        connection = self._new_connection()
+        connection = self._destination.connection()
         await_connection(self._environment, urgent=True)
         try:
             connection.connect()
@@ -272,51 +257,6 @@ class OrderChannel:
         connection.sock.settimeout(self._timeout)
         self._poll.register(connection.sock, select.POLLIN)
         self._connection = connection
-
-    def _new_connection(self) -> http.client.HTTPConnection:
-        target = self._proxy or self._host
-        secure = self._host.scheme == "https"
-        port = target.port or (443 if secure and self._proxy is None else 80)
-        host = target.hostname or ""
-        if not secure:
-            return http.client.HTTPConnection(host, port, timeout=CONNECT_TIMEOUT_SECONDS)
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or trusted_authorities()
-        context = ssl.create_default_context(cafile=bundle)
-        connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT_SECONDS, context=context)
-        if self._proxy is not None:
-            connection.set_tunnel(self._host.hostname or "", self._host.port or 443, _credentials(self._proxy))
-        return connection
-
-    def _target(self, path: str) -> str:
-        """Return the request target: the path, or the whole address for a proxy that reads it."""
-        prefix = self._host.path.rstrip("/")
-        if self._proxy is not None and self._host.scheme == "http":
-            return f"http://{self._host.netloc}{prefix}/{path}"
-        return f"{prefix}/{path}"
-
-    def _make_headers(self) -> bytes:
-        """Return what stands in the head of every request, behind its first line."""
-        host, port = self._host.hostname or "", self._host.port
-        if port is not None and port != (443 if self._host.scheme == "https" else 80):
-            host = f"{host}:{port}"
-        headers = {
-            "Host": host,
-            "Accept-Encoding": "identity",
-            "Authorization": f"Bearer {self._token}",
-            "Content-Type": "application/json",
-            "Accept-Datetime-Format": "RFC3339",
-        }
-        if self._proxy is not None and self._host.scheme == "http":
-            headers |= _credentials(self._proxy)
-        return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
-
-    def _bytes(self, method: str, path: str, body: bytes | None) -> bytes:
-        target = self._target(path)
-        if _UNSAFE.search(target):
-            raise BadInputError(f"{target!r} cannot be the path of a request: nothing was sent")
-        length = b"" if body is None and method == "GET" else b"Content-Length: %d\r\n" % len(body or b"")
-        head = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
-        return b"".join((head, self._headers, length, b"\r\n", body or b""))
 
     def _write(self, request: bytes, what: str) -> TidegateError | None:
         """Write the request; return the error where that failed, its outcome then being unknown."""
@@ -414,9 +354,3 @@ def _retrieve(future: "asyncio.Future[Reply]") -> None:
     """Look at the outcome of an exchange whose caller may be gone."""
     if not future.cancelled():
         future.exception()
-
-
-def _credentials(proxy: SplitResult) -> dict[str, str]:
-    if not proxy.username:
-        return {}
-    return make_headers(proxy_basic_auth=f"{unquote(proxy.username)}:{unquote(proxy.password or '')}")
