@@ -1,6 +1,7 @@
 """What every test shares: Hypothesis without deadlines (machines are noisy) and the folder of real market files."""
 
 import os
+import signal
 from pathlib import Path
 
 import prometheus_client  # noqa: F401 - first: importing BentoML later would switch it to multi-process mode
@@ -20,6 +21,10 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
 os.environ.setdefault("FEAST_USAGE", "False")
+
+# A shell's background job ignores SIGINT, and so would every program that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -60,7 +60,8 @@ def test_torn_at_every_byte(tmp_path: Path, room: int, payloads: list[tuple[byte
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         (folder / path.name).write_bytes(content[:cut] + bytes(room))
-        whole = sum(end <= cut for end in ends)
+        # An entry whose last bytes are zeros is whole again where zeros stand in their place.
+        whole = sum(end <= cut or (end <= cut + room and not any(content[cut:end])) for end in ends)
         with Journal(folder, group_commit_seconds=60) as journal:
             assert journal.last_sequence == whole
             assert journal.append("after", b"again", 2, durable=True) == whole + 1
