@@ -118,8 +118,8 @@ def repeated(batch: Batch) -> tuple[Mask, Mask]:
     """Return masks of duplicates and of conflicts, given rows sorted by event time with ties in source order.
 
     Bars and fixings: a later row of the same time is a duplicate when its values are equal, else a conflict; the first
-    is kept. Quotes may share a time; one is a duplicate only when it repeats another of its time that was not its
-    neighbour in the source, as in a file joined twice.
+    is kept. Quotes may share a time; one is a duplicate only when it repeats another of its time and stood elsewhere
+    in the source, as in a file joined twice.
     """
     same_time = np.r_[False, batch.event_ns[1:] == batch.event_ns[:-1]] if len(batch) else np.zeros(0, bool)
     if not same_time.any():
@@ -128,8 +128,11 @@ def repeated(batch: Batch) -> tuple[Mask, Mask]:
     left, right = batch.values[1:], batch.values[:-1]
     equal[1:] = ((left == right) | (np.isnan(left) & np.isnan(right))).all(axis=1)
     if batch.granularity.is_quote:
-        apart = np.r_[False, np.diff(batch.row) != 1]
-        return same_time & equal & apart, np.zeros(len(batch), bool)
+        repeats = same_time & equal
+        apart = np.cumsum(repeats & np.r_[False, np.diff(batch.row) != 1])
+        # Of equal quotes in a row only those stay that stood together with the first one in the source.
+        first = np.maximum.accumulate(np.where(repeats, 0, np.arange(len(batch))))
+        return repeats & (apart > apart[first]), np.zeros(len(batch), bool)
     return same_time & equal, same_time & ~equal
 
 

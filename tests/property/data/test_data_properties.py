@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.domain import INPUT_COLUMNS
@@ -212,6 +212,7 @@ def test_bars_do_not_depend_on_the_way_they_are_made(
         max_size=60,
     )
 )
+@example([(0, 1.0, 1.0), (0, 0.0, 0.0), (0, 1.0, 1.0), (0, 1.0, 1.0)])
 def test_no_row_is_ever_lost(rows: list[tuple[int, float, float]]) -> None:
     times = np.array([row[0] for row in rows], np.int64) * 10**9
     values = np.array([[bid, ask, np.nan, np.nan] for _, bid, ask in rows])
