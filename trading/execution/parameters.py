@@ -9,6 +9,7 @@ import msgspec
 
 from core.domain import TimeInForce
 from core.errors import BadInputError
+from core.params import section
 from trading.execution.plan import Algorithm
 
 
@@ -83,14 +84,7 @@ class ExecutionParameters(msgspec.Struct, frozen=True):
         Raises:
             BadInputError: a value is of the wrong type, out of range, or there is no parameter of that name.
         """
-        section: Mapping[str, Any] = params.get("execution") or {}
-        unknown = sorted(set(section) - set(cls.__struct_fields__))
-        if unknown:
-            raise BadInputError(f"execution parameters: there is no {unknown[0]}; see docs/guide/execution.md")
-        try:
-            parameters = msgspec.convert(section, cls)
-        except msgspec.ValidationError as error:
-            raise BadInputError(f"execution parameters: {error}") from None
+        parameters = section(params, "execution", cls)
         parameters.check()
         if workspace is not None and parameters.algorithm is Algorithm.VWAP:  # else it is not read
             parameters = msgspec.structs.replace(parameters, volume_profile=str(workspace / parameters.volume_profile))

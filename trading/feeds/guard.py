@@ -13,6 +13,7 @@ import msgspec
 from core.clock import NANOSECONDS
 from core.domain import Quote
 from core.errors import BadInputError
+from core.params import section
 from trading.records import QuoteRefused
 
 
@@ -40,10 +41,7 @@ class GuardParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             BadInputError: a value is of the wrong type or out of range, or a name is unknown.
         """
-        try:
-            found = msgspec.convert(params.get("feed") or {}, cls)
-        except msgspec.ValidationError as error:
-            raise BadInputError(f"feed parameters: {error}") from None
+        found = section(params, "feed", cls)
         found.check()
         return found
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from core.errors import BadInputError
+from core.params import section
 
 _MINUTES = ("rollover_minutes_before", "rollover_minutes_after", "close_minutes_before")
 _DAY_MINUTES = 24 * 60
@@ -73,14 +74,7 @@ class RiskParameters(msgspec.Struct, frozen=True):
             BadInputError: a value is of the wrong type or out of range, or a name is unknown: a limit with a typing
                 mistake would be the default in silence.
         """
-        section = params.get("risk") or {}
-        unknown = sorted(map(str, set(section) - set(cls.__struct_fields__) - _OF_OTHERS))
-        if unknown:
-            raise BadInputError(f"risk parameters: there is no {', '.join(unknown)}")
-        try:
-            limits = msgspec.convert({k: v for k, v in section.items() if k in cls.__struct_fields__}, cls)
-        except msgspec.ValidationError as error:
-            raise BadInputError(f"risk parameters: {error}") from None
+        limits = section(params, "risk", cls, _OF_OTHERS)
         limits.check()
         return limits
 

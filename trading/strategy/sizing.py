@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
+from core.params import section
 
 Array = NDArray[np.float64]
 _OF_OTHERS = {"volatility_feature"}  # of the section: read by whoever has the features
@@ -59,16 +60,9 @@ class SizingParameters(msgspec.Struct, frozen=True):
         Raises:
             BadInputError: a value is missing, of the wrong type or out of range, or a name is unknown.
         """
-        labels, section = params.get("labels", {}), params.get("strategy") or {}
-        unknown = sorted(map(str, set(section) - set(cls.__struct_fields__) - _OF_OTHERS))
-        if unknown:
-            raise BadInputError(f"strategy parameters: there is no {', '.join(unknown)}")
-        values = {key: value for key, value in section.items() if key in cls.__struct_fields__}
-        values |= {key: labels[key] for key in ("horizon", "minimum_edge") if key in labels}
-        try:
-            parameters = msgspec.convert(values, cls)
-        except msgspec.ValidationError as error:
-            raise BadInputError(f"strategy parameters: {error}") from None
+        labels = params.get("labels", {})
+        more = {key: labels[key] for key in ("horizon", "minimum_edge") if key in labels}
+        parameters = section(params, "strategy", cls, _OF_OTHERS, more)
         parameters.check()
         return parameters
 
