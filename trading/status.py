@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
 from aiohttp import web
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from core.errors import BadInputError
+from trading.control.http import json_reply
 from trading.metrics import TraderMetrics
 
 HOST = "127.0.0.1"
@@ -73,18 +73,13 @@ class StatusServer:
         healthy = bool(picture["healthy"])
         short = {"healthy": healthy}
         short |= {name: picture[name] for name in _HEALTH if name in picture}
-        return _json(short, 200 if healthy else 503)
+        return json_reply(short, 200 if healthy else 503)
 
     async def _status(self, _: web.Request) -> web.Response:
-        return _json(self._describe() | {"uptime_seconds": round(time.monotonic() - self._started, 3)}, 200)
+        return json_reply(self._describe() | {"uptime_seconds": round(time.monotonic() - self._started, 3)}, 200)
 
     async def _expose(self, _: web.Request) -> web.Response:
         self._metrics.refresh()
         # The broker adapter and the predictors count in the process's own registry.
         body = generate_latest(self._metrics.registry) + generate_latest(REGISTRY)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-def _json(value: dict[str, Any], status: int) -> web.Response:
-    content = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    return web.Response(body=content, status=status, content_type="application/json")

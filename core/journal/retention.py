@@ -1,6 +1,5 @@
 """Which journals may leave the disk, and how they do: packed, checked, then removed. The open one never does."""
 
-import hashlib
 import lzma
 import os
 import tarfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.digest import digest_bytes, digest_file
 from core.errors import BadInputError, IntegrityError, RefusedError
 from core.files import write_json
 from core.journal.lock import NAME as LOCK
@@ -135,7 +135,7 @@ def archive(directory: Path, target: Path) -> int:
         last = 0
         for entry in read_entries(directory):
             last = entry.sequence
-        digests = {path.name: _digest(path.read_bytes()) for path in paths}
+        digests = {path.name: digest_file(path) for path in paths}
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.partial")
         with tarfile.open(partial, "w:xz") as pack:
@@ -143,7 +143,7 @@ def archive(directory: Path, target: Path) -> int:
                 pack.add(path, arcname=path.name)
         with tarfile.open(partial, "r:xz") as pack:
             packed = {
-                member.name: _digest(stream.read())
+                member.name: digest_bytes(stream.read())
                 for member in pack.getmembers()
                 if (stream := pack.extractfile(member)) is not None
             }
@@ -205,10 +205,6 @@ def _locked(directory: Path) -> Generator[None]:
         raise RefusedError(f"journal {directory} is being written: stop that process first") from None
     finally:
         os.close(handle)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _sync(path: Path) -> None:

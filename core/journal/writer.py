@@ -148,7 +148,7 @@ class Journal:
             UnavailableError: the disk refused the write. The journal takes no more: nothing may be sent any more.
         """
         if self._failure is not None:
-            raise UnavailableError(f"journal {self._directory} failed before: {self._failure.strerror}")
+            raise self._failed_before(self._failure)
         size = len(payload)
         if size > LONGEST_PAYLOAD:
             raise too_long(kind, size)
@@ -166,6 +166,9 @@ class Journal:
             self._woken = True
             self._wake.set()
         return sequence
+
+    def _failed_before(self, failure: OSError) -> UnavailableError:
+        return UnavailableError(f"journal {self._directory} failed before: {failure.strerror}")
 
     def flush(self) -> None:
         """Hand everything appended so far to the operating system: it survives the death of the process.
@@ -186,7 +189,7 @@ class Journal:
     def _flush_all(self, synchronise: bool) -> None:
         with self._mutex:
             if self._failure is not None:
-                raise UnavailableError(f"journal {self._directory} failed before: {self._failure.strerror}")
+                raise self._failed_before(self._failure)
             try:
                 self._flush(synchronise)
             except OSError as error:

@@ -40,15 +40,15 @@ def routes(kill_switch: KillSwitch, token: SecretStr, clock: Clock) -> list[web.
         given = request.headers.get("Authorization", "").encode("utf-8", "replace")
         # Compared in constant time: the time of an answer must not tell how much of a guess was right.
         if not secret or not hmac.compare_digest(given, b"Bearer " + secret):
-            return _json({"error": "wrong or missing token: send Authorization: Bearer TOKEN"}, 401)
+            return json_reply({"error": "wrong or missing token: send Authorization: Bearer TOKEN"}, 401)
         if (request.content_length or 0) > LONGEST_BODY:
-            return _json({"error": f"the body is longer than {LONGEST_BODY} bytes"}, 400)
+            return json_reply({"error": f"the body is longer than {LONGEST_BODY} bytes"}, 400)
         try:
             wish = msgspec.json.decode(await request.read(), type=_Wish)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return _json({"error": f"send JSON with on, reason and flatten: {error}"}, 400)
+            return json_reply({"error": f"send JSON with on, reason and flatten: {error}"}, 400)
         if not wish.reason.strip():
-            return _json({"error": "give a reason: it is kept in the journal"}, 400)
+            return json_reply({"error": "give a reason: it is kept in the journal"}, 400)
         by = f"http:{wish.by or 'unnamed'}"
         if wish.on:
             setting = KillSwitchSetting(True, wish.flatten, wish.reason, by, clock.time_ns())
@@ -62,14 +62,15 @@ def routes(kill_switch: KillSwitch, token: SecretStr, clock: Clock) -> list[web.
         if work.done():
             work.result()
         picture = kill_switch.describe()
-        return _json(picture, 200 if picture["done"] else 202)
+        return json_reply(picture, 200 if picture["done"] else 202)
 
     async def show(_: web.Request) -> web.Response:
-        return _json(kill_switch.describe(), 200)
+        return json_reply(kill_switch.describe(), 200)
 
     return [web.post(PATH, turn), web.get(PATH, show)]
 
 
-def _json(value: dict[str, Any], status: int) -> web.Response:
-    content = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+def json_reply(value: dict[str, Any], status: int) -> web.Response:
+    """Return a page of JSON; what JSON has no word for is written as text."""
+    content = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     return web.Response(body=content, status=status, content_type="application/json")

@@ -117,9 +117,8 @@ class OrderBook:
         """The broker holds an order: one of ours, or one that it or somebody else made."""
         order = self.find(event.client_order_id, event.broker_order_id)
         if order is None:
-            key = event.client_order_id
             order = Order(
-                key=key if key and key not in self.orders else NAMED_BY_BROKER + event.broker_order_id,
+                key=self._free_key(event.client_order_id, event.broker_order_id),
                 instrument=event.instrument,
                 units=event.units,
                 order_type=event.order_type,
@@ -304,11 +303,15 @@ class OrderBook:
         # Without an id of ours: the broker writes an attached order right after the fill it protects.
         return self._last_fill.get(event.instrument, 0)
 
+    def _free_key(self, client_order_id: str, broker_order_id: str) -> str:
+        """Return the key of an order that the broker made: its client id, unless it has none or that is taken."""
+        taken = not client_order_id or client_order_id in self.orders
+        return NAMED_BY_BROKER + broker_order_id if taken else client_order_id
+
     def _foreign(self, fill: Fill) -> Order:
-        key = fill.client_order_id
         return self._enter(
             Order(
-                key=key if key and key not in self.orders else NAMED_BY_BROKER + fill.broker_order_id,
+                key=self._free_key(fill.client_order_id, fill.broker_order_id),
                 instrument=fill.instrument,
                 units=fill.units,
                 order_type=OrderType.MARKET,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from core.domain import (
@@ -150,25 +151,12 @@ class RecordedPredictor:
         except TidegateError as error:
             raise UnavailableError(f"the predictions cannot be made again: {error.message}") from None
         self.recomputed += len(answers)
-        answered: list[Prediction] = []
-        for answer, before in zip(answers, made, strict=True):
-            answered.append(
-                Prediction(
-                    decision_id=answer.decision_id,
-                    instrument=answer.instrument,
-                    time_ns=answer.time_ns,
-                    probability_short=answer.probability_short,
-                    probability_flat=answer.probability_flat,
-                    probability_long=answer.probability_long,
-                    model_name=answer.model_name,
-                    model_version=answer.model_version,
-                    model_digest=answer.model_digest,
-                    arm=before.arm,
-                    policy_revision=before.policy_revision,
-                    answered_by=before.answered_by,
-                )
+        return [
+            msgspec.structs.replace(
+                answer, arm=before.arm, policy_revision=before.policy_revision, answered_by=before.answered_by
             )
-        return answered
+            for answer, before in zip(answers, made, strict=True)
+        ]
 
 
 class RecordedBackfill(Backfill):
