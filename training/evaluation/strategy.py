@@ -8,11 +8,12 @@ effects of second order that the trader's own ledger does account for.
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
-from trading.strategy.sizing import SizingParameters, rebalance, target_fraction
+from trading.strategy.sizing import SizingParameters, target_fraction
 from training.dataset import Dataset
 from training.evaluation.bootstrap import BlockBootstrap, Interval
 from training.labels import LONG, SHORT
@@ -91,26 +92,42 @@ def simulate(dataset: Dataset, rows: NDArray[np.int64], targets: Array, sizing: 
     wanted = grid(targets, np.nan)
     moves = grid(dataset.economics["step_return"][rows], 0.0)
     costs = grid(dataset.economics["side_cost"][rows], 0.0)
-    held = np.zeros(shape[1])
-    gross, cost, traded, exposure = (np.zeros(shape[0]) for _ in range(4))
-    trades = 0
-    last_cost = np.zeros(shape[1])
-    for t in range(shape[0]):
-        # No bar, no decision: the position stays, and its move is in the step of its next bar.
-        here = ~np.isnan(wanted[t])
-        fraction = np.where(here, rebalance(held, np.where(here, wanted[t], held), sizing), held)
-        change = np.abs(fraction - held)
-        trades += int(np.count_nonzero(change))
-        traded[t], cost[t] = change.sum(), (change * costs[t]).sum()
-        gross[t] = (fraction * moves[t]).sum()
-        exposure[t] = np.abs(fraction).sum()
-        last_cost = np.where(here, costs[t], last_cost)
-        held = fraction
+    held = _held(wanted, sizing.rebalance_threshold * sizing.maximum_leverage_per_instrument)
+    change = np.abs(np.diff(held, axis=0, prepend=np.zeros((1, shape[1]))))
+    traded, cost = change.sum(axis=1), (change * costs).sum(axis=1)
+    trades = int(np.count_nonzero(change))
     if len(axis):
-        trades += int(np.count_nonzero(held))
-        traded[-1] += np.abs(held).sum()
-        cost[-1] += (np.abs(held) * last_cost).sum()
-    return Performance(gross - cost, gross, cost, traded, exposure, trades)
+        last = held[-1]
+        trades += int(np.count_nonzero(last))
+        traded[-1] += np.abs(last).sum()
+        cost[-1] += (np.abs(last) * _last_known(costs, wanted)).sum()
+    gross = (held * moves).sum(axis=1)
+    return Performance(gross - cost, gross, cost, traded, np.abs(held).sum(axis=1), trades)
+
+
+@numba.njit(cache=True)
+def _held(wanted: Array, step: float) -> Array:  # pragma: no cover - compiled
+    """Return the fraction held after each decision, float64 [T, N]: ``trading.strategy.sizing.rebalance`` row by row.
+
+    Where an instrument has no bar (NaN) there is no decision: the position stays, and its move is in the step of its
+    next bar.
+    """
+    result = np.zeros_like(wanted)
+    for column in range(wanted.shape[1]):
+        current = 0.0
+        for t in range(wanted.shape[0]):
+            target = wanted[t, column]
+            if not np.isnan(target) and (abs(target - current) >= step or target == 0.0 or current * target < 0.0):
+                current = target
+            result[t, column] = current
+    return result
+
+
+def _last_known(costs: Array, wanted: Array) -> Array:
+    """Return the cost at each instrument's last decision, float64 [N]; 0 where it never had one."""
+    known = ~np.isnan(wanted)
+    last = len(wanted) - 1 - np.argmax(known[::-1], axis=0)
+    return np.where(known.any(axis=0), costs[last, np.arange(costs.shape[1])], 0.0)
 
 
 def sharpe_interval(performance: Performance, steps_per_year: float, bootstrap: BlockBootstrap) -> Interval:

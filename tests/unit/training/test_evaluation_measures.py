@@ -133,3 +133,35 @@ def test_baselines_learn_from_training_rows_only() -> None:
         made.label[2:] = FLAT
         assert np.array_equal(before, after)
         assert before.sum(axis=1) == pytest.approx(1.0)
+
+
+def test_compiled_positions_are_those_of_the_traders_own_rebalancing() -> None:
+    from trading.strategy.sizing import SizingParameters, rebalance
+    from training.dataset import Dataset
+    from training.evaluation.strategy import simulate
+
+    generator = np.random.default_rng(3)
+    steps, count = 120, 9
+    time, instrument = np.repeat(np.arange(steps), count), np.tile(np.arange(count), steps)
+    kept = generator.random(steps * count) < 0.9  # an instrument without a bar keeps its position
+    time, instrument = time[kept], instrument[kept]
+    rows = len(time)
+    economics = {"step_return": generator.normal(size=rows) * 0.01, "side_cost": generator.random(rows) * 1e-4}
+    dataset = Dataset(
+        tuple(str(n) for n in range(count)), instrument, time, time + 1, time, np.zeros(rows, np.int8),
+        np.zeros((rows, 1), np.float32), ("a",), economics, 10**9, 1,
+    )  # fmt: skip
+    targets = generator.normal(size=rows) * 0.3 * (generator.random(rows) > 0.2)
+    sizing = SizingParameters()
+    found = simulate(dataset, np.arange(rows), targets, sizing)
+    held, cost, gross, trades, last = np.zeros(count), 0.0, 0.0, 0, np.zeros(count)
+    for row in range(rows):
+        here = instrument[row]
+        wanted = rebalance(float(held[here]), float(targets[row]), sizing)
+        trades += wanted != held[here]
+        cost += abs(wanted - held[here]) * economics["side_cost"][row]
+        gross += wanted * economics["step_return"][row]
+        held[here], last[here] = wanted, economics["side_cost"][row]
+    assert found.trades == trades + np.count_nonzero(held)
+    np.testing.assert_allclose(found.cost.sum(), cost + (np.abs(held) * last).sum(), rtol=1e-12)
+    np.testing.assert_allclose(found.gross.sum(), gross, rtol=1e-12)
