@@ -5,7 +5,7 @@ import pytest
 
 from core.errors import BadInputError
 from training import splits
-from training.splits import WalkForward, embargo, last_window, validation_tail
+from training.splits import WalkForward, embargo, last_window, validation_tail, walk_forward
 
 TIMES = np.repeat(np.arange(100, dtype=np.int64) * 10, 3)
 
@@ -26,7 +26,7 @@ def test_no_training_label_reaches_into_its_test_window() -> None:
 
 def test_a_broken_purge_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = TIMES + 40
-    monkeypatch.setattr(splits, "purge", lambda time_ns, label_end_ns, window: np.ones(len(time_ns), bool))
+    monkeypatch.setattr(walk_forward, "purge", lambda time_ns, label_end_ns, window: np.ones(len(time_ns), bool))
     assert leaks(WalkForward(4, 40).folds_of(TIMES, ends), TIMES, ends) > 0
 
 
@@ -78,7 +78,11 @@ def test_too_short_a_history_and_missing_groups_are_named() -> None:
         WalkForward(5, 99).folds_of(TIMES, TIMES)
     with pytest.raises(BadInputError, match="groups"):
         next(WalkForward(2, 10).split(TIMES))
+    ends = TIMES.copy()
+    ends[:30] = 10_000
     with pytest.raises(BadInputError, match="no training row left"):
+        WalkForward(2, 10).folds_of(TIMES, ends)
+    with pytest.raises(BadInputError, match="longer than a test window of 45"):
         WalkForward(2, 10).folds_of(TIMES, TIMES + 10_000)
 
 

@@ -1,50 +1,17 @@
 """Purged and embargoed walk-forward splits over decision times, compatible with scikit-learn.
 
-All instruments of one time are on the same side of a split. A training row is used for a test window only if nothing
-of its label lies in it: its span ``[time, label_end]`` must not meet ``[first test time, last test label end]``
-(López de Prado, *Advances in Financial Machine Learning*, 2018, chapter 7.4). The purge follows each label's own end,
-so that a longer label, or a label over a gap, purges more without anybody setting a number.
+All instruments of one time are on the same side of a split; what purge and embargo leave out is in ``windows``.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.errors import BadInputError
-
-Times = NDArray[np.int64]
-Indices = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-
-
-def purge(time_ns: Times, label_end_ns: Times, window: tuple[int, int]) -> Mask:
-    """Return which rows' label spans ``[time, label_end]`` do not meet the closed window ``[start, end]``; bool [R]."""
-    start, end = window
-    return (label_end_ns < start) | (time_ns > end)
-
-
-def embargo(time_ns: Times, axis: Times, windows: Sequence[tuple[int, int]], steps: int) -> Mask:
-    """Return which rows do not lie in the ``steps`` decision times that follow any of the closed windows; bool [R]."""
-    keep = np.ones(len(time_ns), np.bool_)
-    for _, end in windows:
-        after = np.searchsorted(axis, end, side="right")
-        if after < len(axis) and steps > 0:
-            last = axis[min(after + steps, len(axis)) - 1]
-            keep &= ~((time_ns > end) & (time_ns <= last))
-    return keep
-
-
-@dataclass(frozen=True)
-class Split:
-    """Row indices of one fold and the closed window of information its test rows use."""
-
-    number: int
-    train: Indices
-    test: Indices
-    test_window: tuple[int, int]
+from training.splits.refusals import check_spans
+from training.splits.windows import Indices, Split, Times, embargo, purge
 
 
 @dataclass(frozen=True)
@@ -83,7 +50,8 @@ class WalkForward:
         """Return the folds for rows with these decision times and label ends, both int64 [R].
 
         Raises:
-            BadInputError: too few decision times, or a training set that the purge leaves empty.
+            BadInputError: too few decision times, labels longer than a test window, or a training set that the purge
+                leaves empty.
         """
         axis = np.unique(time_ns)
         if len(axis) < self.train_steps + self.folds:
@@ -91,9 +59,8 @@ class WalkForward:
                 f"{len(axis)} decision times cannot hold validation.train_steps {self.train_steps} and "
                 f"{self.folds} folds: lower train_steps or ingest a longer history"
             )
-        if np.any(label_end_ns < time_ns):
-            raise BadInputError("a label ends before its decision time")
         edges = np.linspace(self.train_steps, len(axis), self.folds + 1).astype(np.int64)
+        check_spans(time_ns, label_end_ns, axis, int(np.diff(edges).min()), "a test window")
         result: list[Split] = []
         windows: list[tuple[int, int]] = []
         for number in range(self.folds):
@@ -110,29 +77,3 @@ class WalkForward:
             # The embargo counts from the last decision time of the window, not from where its labels end.
             windows.append((int(axis[low]), int(axis[high - 1])))
         return result
-
-
-def last_window(time_ns: Times, train_steps: int) -> Indices:
-    """Return the rows of the last ``train_steps`` decision times: the training set of the final model."""
-    axis = np.unique(time_ns)
-    return np.flatnonzero(time_ns >= axis[max(len(axis) - train_steps, 0)])
-
-
-def validation_tail(time_ns: Times, label_end_ns: Times, share: float) -> tuple[Indices, Indices]:
-    """Split a training set by time for early stopping: the last ``share`` of its decision times validates.
-
-    Fitting rows whose label reaches the validation window are purged.
-
-    Returns:
-        Indices of the fitting and the validation rows.
-
-    Raises:
-        BadInputError: one side would be empty.
-    """
-    axis = np.unique(time_ns)
-    edge = axis[min(max(int(len(axis) * (1.0 - share)), 1), len(axis) - 1)]
-    validation = time_ns >= edge
-    fit = ~validation & purge(time_ns, label_end_ns, (int(edge), int(label_end_ns[validation].max())))
-    if not fit.any() or not validation.any():
-        raise BadInputError(f"{len(axis)} decision times are too few to hold out {share:.0%} for early stopping")
-    return np.flatnonzero(fit), np.flatnonzero(validation)
