@@ -1,0 +1,1 @@
+"""How much of a result is left after luck, search, dependence and small samples: every figure names its paper."""
