@@ -1,0 +1,98 @@
+"""What a window of returns is measured by, the same for fitness, choice and report.
+
+All figures are of one window of whole days: ``daily`` are net returns of a day as a fraction of the equity at the
+start of the window's backtest, sums of the steps' (no compounding: a fraction early and late counts the same).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Figures = NDArray[np.float64]
+
+PENALTY = 1e6  # an objective of a candidate outside the limits: worse than any that is inside
+
+
+class WindowSeries(Protocol):
+    """What measures look at: P candidates over the days of one window."""
+
+    @property
+    def daily(self) -> Figures:
+        """Net returns, float64 [P, D]."""
+        ...
+
+    @property
+    def turnover(self) -> Figures:
+        """Traded notional as a multiple of the initial balance over the window, float64 [P]."""
+        ...
+
+    @property
+    def trades(self) -> Figures:
+        """Closed and opened fills in the window, float64 [P]."""
+        ...
+
+    @property
+    def years(self) -> float:
+        """Length of the window."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure, and whether more of it is better (+1) or worse (-1)."""
+
+    direction: int
+    words: str
+    compute: Callable[[WindowSeries], Figures]
+
+
+def _return(window: WindowSeries) -> Figures:
+    return window.daily.sum(axis=1) / window.years
+
+
+def _volatility(window: WindowSeries) -> Figures:
+    return window.daily.std(axis=1) * np.sqrt(window.daily.shape[1] / window.years)
+
+
+def _sharpe(window: WindowSeries) -> Figures:
+    """Return the yearly Sharpe ratio; 0 where nothing moved."""
+    volatility = _volatility(window)
+    return np.where(volatility > 1e-12, _return(window) / np.maximum(volatility, 1e-12), 0.0)
+
+
+def _drawdown(window: WindowSeries) -> Figures:
+    """Return the deepest fall of the summed returns below their running maximum, as a positive fraction."""
+    path = np.cumsum(window.daily, axis=1)
+    return (np.maximum(np.maximum.accumulate(path, axis=1), 0.0) - path).max(axis=1)
+
+
+def _turnover(window: WindowSeries) -> Figures:
+    return window.turnover / window.years
+
+
+def _trades(window: WindowSeries) -> Figures:
+    return window.trades / window.years
+
+
+MEASURES: dict[str, Measure] = {
+    "return": Measure(1, "net return a year, of the initial balance", _return),
+    "sharpe": Measure(1, "net Sharpe ratio a year, from daily returns", _sharpe),
+    "drawdown": Measure(-1, "deepest drawdown, of the initial balance", _drawdown),
+    "volatility": Measure(-1, "volatility of the net return a year", _volatility),
+    "turnover": Measure(-1, "traded notional a year, in multiples of the initial balance", _turnover),
+    "trades": Measure(-1, "trades a year", _trades),
+}
+NAMES: tuple[str, ...] = tuple(MEASURES)
+
+
+def measure(window: WindowSeries) -> Figures:
+    """Return every measure of every candidate, float64 [P, M] in the order of ``NAMES``."""
+    return np.column_stack([MEASURES[name].compute(window) for name in NAMES])
+
+
+def column(name: str) -> int:
+    """Return where a measure stands in the figures."""
+    return NAMES.index(name)
