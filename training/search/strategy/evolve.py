@@ -22,11 +22,11 @@ from training.search.strategy.population import (
     children,
     front,
     heat,
-    hypervolume,
     individual,
     newcomers,
     seeded,
     survivors,
+    volume,
 )
 from training.search.strategy.space import Space, Values
 from training.search.strategy.state import Assessment, Generation, State, save
@@ -214,7 +214,7 @@ class Search:
                 points = [self._member(i, fold * islands).fitness.wvalues for i in known]
                 columns = list(zip(*points, strict=True))
                 state.reference[fold] = [min(c) - _MARGIN * (max(c) - min(c)) - 1e-12 for c in columns]
-            volumes.append(hypervolume(inside, state.reference[fold]) if inside else 0.0)
+            volumes.append(volume(inside, state.reference[fold]) if inside else 0.0)
         return volumes
 
     def _judge_gain(self, volumes: Sequence[float]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from deap import base, creator, tools
+from deap.benchmarks.tools import hypervolume
 
 from training.search.strategy.parameters import Evolution
 from training.search.strategy.space import Genes, Space, Values
@@ -131,14 +132,10 @@ def front(candidates: Sequence[Individual]) -> list[Individual]:
     ]
 
 
-def hypervolume(members: Sequence[Individual], reference: Sequence[float]) -> float:
-    """Return the volume that a front dominates up to a reference point, in weighted (larger is better) objectives.
+def volume(members: Sequence[Individual], reference: Sequence[float]) -> float:
+    """Return the hypervolume a front dominates up to a reference point, both in objectives that are better when larger.
 
-    Zitzler and Thiele, IEEE Transactions on Evolutionary Computation 3(4), 1999; computed by moocore.
+    Zitzler and Thiele, IEEE Transactions on Evolutionary Computation 3(4), 1999.
     """
-    import moocore
-
-    points = -np.array([member.fitness.wvalues for member in members], dtype=np.float64)
-    limit = -np.asarray(reference, dtype=np.float64)
-    inside = points[(points < limit).all(axis=1)]
-    return float(moocore.hypervolume(inside, ref=limit)) if len(inside) else 0.0
+    inside = [m for m in members if all(a > b for a, b in zip(m.fitness.wvalues, reference, strict=True))]
+    return float(hypervolume(inside, [-value for value in reference])) if inside else 0.0
