@@ -75,11 +75,25 @@ def momentum_targets(trailing_return: Array, volatility: Array, sizing: SizingPa
     return np.where(volatility > 0, trend * size, 0.0)
 
 
-def simulate(dataset: Dataset, rows: NDArray[np.int64], targets: Array, sizing: SizingParameters) -> Performance:
-    """Trade the targets row by row and add the instruments up per decision time.
+@dataclass(frozen=True)
+class Positions:
+    """What a strategy holds, T decision times of N instruments; arrays float64 [T, N].
 
-    A position is opened, moved and at the end closed at the cost of one side each time.
+    ``held`` is the fraction of equity after each decision, ``change`` what was traded for it without its sign,
+    ``moves`` the middle's return to the instrument's next bar, ``costs`` one side's cost as a fraction; both are 0
+    where ``known`` is false: the instrument has no bar.
     """
+
+    time_ns: NDArray[np.int64]
+    held: Array
+    change: Array
+    moves: Array
+    costs: Array
+    known: NDArray[np.bool_]
+
+
+def hold(dataset: Dataset, rows: NDArray[np.int64], targets: Array, sizing: SizingParameters) -> Positions:
+    """Follow the targets row by row with the trader's own rule of when a change is worth a trade."""
     axis, step = np.unique(dataset.time_ns[rows], return_inverse=True)
     shape = (len(axis), len(dataset.instruments))
     place = (step, dataset.instrument[rows])
@@ -90,19 +104,42 @@ def simulate(dataset: Dataset, rows: NDArray[np.int64], targets: Array, sizing: 
         return result
 
     wanted = grid(targets, np.nan)
-    moves = grid(dataset.economics["step_return"][rows], 0.0)
-    costs = grid(dataset.economics["side_cost"][rows], 0.0)
     held = _held(wanted, sizing.rebalance_threshold * sizing.maximum_leverage_per_instrument)
-    change = np.abs(np.diff(held, axis=0, prepend=np.zeros((1, shape[1]))))
+    return Positions(
+        time_ns=axis,
+        held=held,
+        change=np.abs(np.diff(held, axis=0, prepend=np.zeros((1, shape[1])))),
+        moves=grid(dataset.economics["step_return"][rows], 0.0),
+        costs=grid(dataset.economics["side_cost"][rows], 0.0),
+        known=~np.isnan(wanted),
+    )
+
+
+def earn(positions: Positions, cost_multiple: float = 1.0) -> Performance:
+    """Add the instruments up per decision time; what is held at the end is closed.
+
+    Args:
+        positions: of ``hold``.
+        cost_multiple: of what every trade pays.
+    """
+    held, change, costs = positions.held, positions.change, positions.costs * cost_multiple
     traded, cost = change.sum(axis=1), (change * costs).sum(axis=1)
     trades = int(np.count_nonzero(change))
-    if len(axis):
+    if len(held):
         last = held[-1]
         trades += int(np.count_nonzero(last))
         traded[-1] += np.abs(last).sum()
-        cost[-1] += (np.abs(last) * _last_known(costs, wanted)).sum()
-    gross = (held * moves).sum(axis=1)
+        cost[-1] += (np.abs(last) * _last_known(costs, positions.known)).sum()
+    gross = (held * positions.moves).sum(axis=1)
     return Performance(gross - cost, gross, cost, traded, np.abs(held).sum(axis=1), trades)
+
+
+def simulate(dataset: Dataset, rows: NDArray[np.int64], targets: Array, sizing: SizingParameters) -> Performance:
+    """Trade the targets row by row and add the instruments up per decision time.
+
+    A position is opened, moved and at the end closed at the cost of one side each time.
+    """
+    return earn(hold(dataset, rows, targets, sizing))
 
 
 @numba.njit(cache=True)
@@ -123,10 +160,9 @@ def _held(wanted: Array, step: float) -> Array:  # pragma: no cover - compiled
     return result
 
 
-def _last_known(costs: Array, wanted: Array) -> Array:
+def _last_known(costs: Array, known: NDArray[np.bool_]) -> Array:
     """Return the cost at each instrument's last decision, float64 [N]; 0 where it never had one."""
-    known = ~np.isnan(wanted)
-    last = len(wanted) - 1 - np.argmax(known[::-1], axis=0)
+    last = len(known) - 1 - np.argmax(known[::-1], axis=0)
     return np.where(known.any(axis=0), costs[last, np.arange(costs.shape[1])], 0.0)
 
 
