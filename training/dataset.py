@@ -12,30 +12,32 @@ from numpy.typing import NDArray
 from core.errors import BadInputError
 from training.labels import Labels, assert_before_holdout
 from training.weights import average_uniqueness
+from training.windows import AnyWindows, Windows, instrument_order
 
 DATASET = Path("data/processed/dataset/dataset.parquet")
 LABELS = Path("data/processed/labels/labels.parquet")
 
 ECONOMICS = ("net_long", "net_short", "cost_return", "side_cost", "step_return", "volatility", "trailing_return")
 KEYS = ("instrument", "event_timestamp", "time_ns", "label_end_ns", "bar", "label")
+# Of labels that end at barriers: the last bar of the label, and the side that the primary rule of a meta-label takes.
+OPTIONAL = ("end_bar", "side")
 _CUTOFF = b"tidegate.cutoff_ns"
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model is fitted on. ``windows`` is float32 [N, L, F], oldest row first, NaN where a value is missing."""
+    """What a model is fitted on.
 
-    windows: NDArray[np.float32]
+    ``windows`` is float32 [N, L, F], oldest row first, NaN where a value is missing: an array, or ``Windows``, which
+    gathers what is asked for. ``feature_names`` may be left out where no parameter of the model names a feature.
+    """
+
+    windows: AnyWindows
     labels: NDArray[np.int8]
     weights: NDArray[np.float64]
     time_ns: NDArray[np.int64]
     label_end_ns: NDArray[np.int64]
-
-    def select(self, rows: NDArray[np.int64]) -> "TrainingData":
-        """Return the rows with these indices."""
-        return TrainingData(
-            self.windows[rows], self.labels[rows], self.weights[rows], self.time_ns[rows], self.label_end_ns[rows]
-        )
+    feature_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,19 +58,24 @@ class Dataset:
     economics: dict[str, NDArray[np.float64]]
     cutoff_ns: int
     horizon: int
+    end_bar: NDArray[np.int64] | None = None  # ordinal of each label's last bar; None: ``horizon`` bars ahead
+    side: NDArray[np.int8] | None = None  # of meta-labels: 1 long, -1 short, 0 nothing to take; None: no meta-labels
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
-        """Average uniqueness of each label, float64 [R]."""
-        return average_uniqueness(self.instrument, self.bar, self.horizon)
+        """Average uniqueness of each label, float64 [R]; 0 where a meta-label has nothing to take."""
+        spans = self.horizon if self.end_bar is None else self.end_bar - self.bar
+        if self.side is None:
+            return average_uniqueness(self.instrument, self.bar, spans)
+        taken = np.flatnonzero(self.side)
+        weights = np.zeros(len(self.side))
+        lengths = np.broadcast_to(spans, self.bar.shape)[taken]
+        weights[taken] = average_uniqueness(self.instrument[taken], self.bar[taken], lengths)
+        return weights
 
     @cached_property
-    def _positions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of all instruments one after the other, and the place of each row in that order."""
-        order = np.lexsort((self.time_ns, self.instrument))
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        return order, place
+    def _positions(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        return instrument_order(self.instrument, self.time_ns)
 
     def windows(self, rows: NDArray[np.int64], lookback: int) -> NDArray[np.float32]:
         """Return the last ``lookback`` feature rows of the same instrument up to each row; float32 [N, L, F].
@@ -76,24 +83,22 @@ class Dataset:
         A window looks back only, over whatever fold edge lies there: what was known then is known now, and live
         windows reach back the same way. It never crosses into another instrument; before its first row there is NaN.
         """
-        if lookback == 1:
-            return self.features[rows][:, None, :]
-        order, place = self._positions
-        back = place[rows][:, None] - np.arange(lookback - 1, -1, -1)[None, :]
-        source = order[np.maximum(back, 0)]
-        foreign = (back < 0) | (self.instrument[source] != self.instrument[rows][:, None])
-        result = self.features[source]
-        result[foreign] = np.nan
-        return result
+        return self.view(rows, lookback)[:]
+
+    def view(self, rows: NDArray[np.int64], lookback: int) -> Windows:
+        """Return the same windows as ``windows``, gathered when they are asked for."""
+        return Windows(self.features, rows, lookback, *(self._positions if lookback > 1 else ()))
 
     def training_data(self, rows: NDArray[np.int64], lookback: int) -> TrainingData:
-        """Return what a model with this look-back is fitted on."""
+        """Return what a model with this look-back is fitted on, without rows in which there is nothing to take."""
+        rows = rows if self.side is None else rows[self.side[rows] != 0]
         return TrainingData(
-            self.windows(rows, lookback),
+            self.view(rows, lookback),
             self.label[rows],
             self.weights[rows],
             self.time_ns[rows],
             self.label_end_ns[rows],
+            self.feature_names,
         )
 
 
@@ -108,7 +113,12 @@ def labels_frame(labels: Labels) -> dict[str, NDArray[Any]]:
         "bar": labels.bar,
         "label": labels.label,
     }
-    return columns | {name: getattr(labels, name) for name in ECONOMICS}
+    columns |= {name: getattr(labels, name) for name in ECONOMICS}
+    if labels.end_bar is not None:
+        columns["end_bar"] = labels.end_bar
+    if labels.outcomes is not None:
+        columns |= vars(labels.outcomes)
+    return columns
 
 
 def write_table(path: Path, columns: dict[str, Any], metadata: dict[str, str]) -> None:
@@ -183,4 +193,5 @@ def load_dataset(path: Path, feature_names: Sequence[str], horizon: int) -> Data
         {name: columns[name].astype(np.float64) for name in ECONOMICS},
         cutoff,
         horizon,
+        *(table[name].to_numpy() if name in table.column_names else None for name in OPTIONAL),
     )

@@ -5,18 +5,9 @@ from typing import Any, Literal
 import msgspec
 
 from core.errors import BadInputError
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A group of parameters. An unknown key is an error: a typing mistake must not be a silent default."""
-
-
-class LabelParameters(Section, frozen=True):
-    """Cost-aware fixed-horizon labels."""
-
-    horizon: int  # own bars of the instrument
-    minimum_edge: float = 1.0  # multiple of the round-trip cost from which a move is long or short
-    kind: Literal["fixed_horizon"] = "fixed_horizon"
+from training.label_parameters import LabelParameters, check_labels
+from training.model_parameters import ModelParameters, check_models
+from training.section import Section
 
 
 class ValidationParameters(Section, frozen=True):
@@ -26,51 +17,6 @@ class ValidationParameters(Section, frozen=True):
     folds: int = 5
     embargo: int = 5
     scheme: Literal["rolling", "anchored"] = "rolling"
-
-
-class XgboostParameters(Section, frozen=True):
-    """Gradient-boosted trees. The defaults are shallow and slow: the signal in FX returns is faint."""
-
-    rounds: int = 300
-    learning_rate: float = 0.03
-    maximum_depth: int = 3
-    subsample: float = 0.7
-    column_sample: float = 0.5
-    minimum_child_weight: float = 50.0
-    l2: float = 10.0
-    early_stopping: int = 40  # rounds without a better validation loss
-
-
-class RandomForestParameters(Section, frozen=True):
-    """A forest of shallow trees with large leaves."""
-
-    trees: int = 150
-    maximum_depth: int = 6
-    minimum_leaf: int = 200
-    maximum_features: float | Literal["sqrt", "log2"] = "sqrt"
-    sample_share: float = 0.4  # of the rows a tree sees: less alike trees, and less than half the time
-
-
-class LstmParameters(Section, frozen=True):
-    """A small recurrent network over the last ``lookback`` feature rows of one instrument."""
-
-    lookback: int = 20
-    hidden: int = 24
-    layers: int = 1
-    dropout: float = 0.1
-    epochs: int = 6
-    batch_size: int = 1024
-    learning_rate: float = 0.002
-    patience: int = 2
-
-
-class ModelParameters(Section, frozen=True):
-    """Parameters per model, and which one is packaged."""
-
-    chosen: str = "best"  # best out-of-sample log loss, or a model's name
-    xgboost: XgboostParameters = XgboostParameters()
-    random_forest: RandomForestParameters = RandomForestParameters()
-    lstm: LstmParameters = LstmParameters()
 
 
 class EvaluationParameters(Section, frozen=True):
@@ -131,12 +77,10 @@ def parse(content: dict[str, Any]) -> Parameters:
 
 def _check(parameters: Parameters) -> None:
     positive = {
-        "labels.horizon": parameters.labels.horizon,
         "validation.folds": parameters.validation.folds,
         "validation.train_steps": parameters.validation.train_steps,
         "evaluation.bootstrap_draws": parameters.evaluation.bootstrap_draws,
         "evaluation.block_length": parameters.evaluation.block_length,
-        "models.lstm.lookback": parameters.models.lstm.lookback,
     }
     for name, value in positive.items():
         if value < 1:
@@ -144,11 +88,8 @@ def _check(parameters: Parameters) -> None:
     for name, value in {
         "validation.embargo": parameters.validation.embargo,
         "features.warmup": parameters.warmup,
-        "labels.minimum_edge": parameters.labels.minimum_edge,
     }.items():
         if value < 0:
             raise BadInputError(f"params.yaml: {name} must not be negative, not {value}")
-    if parameters.models.lstm.lookback > 64:
-        raise BadInputError(
-            f"params.yaml: models.lstm.lookback is {parameters.models.lstm.lookback}, at most 64 rows are kept live"
-        )
+    check_labels(parameters.labels, parameters.validation.train_steps)
+    check_models(parameters.models)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset import Dataset
+from training.labels.primary import only_side
 from training.models.calibration import Slopes, fit_slopes
 from training.models.interface import Forecaster
 from training.splits import Split
@@ -102,9 +103,9 @@ def class_frequencies(dataset: Dataset, rows: Rows) -> Probabilities:
 def progressive_calibration(
     dataset: Dataset, folds: list[Split], rows: Rows, fold: NDArray[np.int64], raw: Probabilities
 ) -> Probabilities:
-    """Return predictions calibrated with what was known before their fold."""
+    """Return predictions calibrated with what was known before their fold, and kept to the side of meta-labels."""
     frequencies = np.stack([class_frequencies(dataset, split.train) for split in folds])
-    return progressively(
+    calibrated = progressively(
         dataset,
         rows,
         fold,
@@ -112,6 +113,7 @@ def progressive_calibration(
         lambda known: _slopes(dataset, rows[known], raw[known], frequencies[fold[known]]),
         lambda slopes, here: slopes.around(frequencies[fold[here][0]]).apply(raw[here]),
     )
+    return only_side(calibrated, None if dataset.side is None else dataset.side[rows])
 
 
 def final_slopes(dataset: Dataset, folds: list[Split], predictions: OutOfFold, raw: Probabilities) -> Slopes:

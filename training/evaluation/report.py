@@ -21,6 +21,7 @@ from training.evaluation.strategy import (
     step_volatility,
     yearly_interval,
 )
+from training.labels.primary import only_side
 from training.models.baselines import PROBABILISTIC, WITHOUT
 from training.parameters import Parameters
 from training.splits import Split
@@ -109,6 +110,7 @@ class _Judge:
         self.dataset = dataset
         self.rows = rows
         self.labels = dataset.label[rows]
+        self.side = None if dataset.side is None else dataset.side[rows]
         self.fold = np.concatenate([np.full(len(fold.test), fold.number) for fold in folds])
         self.axis, self.step = np.unique(dataset.time_ns[rows], return_inverse=True)
         options = parameters.evaluation
@@ -129,7 +131,8 @@ class _Judge:
         self._reference: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def add(self, name: str, answer: NDArray[np.float64], targets: NDArray[np.float64] | None) -> None:
-        """Score probabilities; trade them, or ``targets`` where given."""
+        """Score probabilities; trade them, or ``targets`` where given. Of meta-labels everybody knows the side."""
+        answer = only_side(answer, self.side)
         losses = metrics.log_loss_rows(answer, self.labels)
         if self._reference is None:
             self._reference = answer, losses

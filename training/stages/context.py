@@ -7,9 +7,10 @@ import msgspec
 
 from core.params import read_params
 from training.dataset import DATASET, Dataset, load_dataset
+from training.labels.primary import PrimaryRule, primary_rule
 from training.lineage import Lineage, read_features_file, read_lineage
 from training.parameters import Parameters, parse
-from training.splits import Split, WalkForward
+from training.splits import Split, WalkForward, check_classes
 from training.stages.prepare import FEATURES_FILE
 from training.tracking import Tracker
 
@@ -22,6 +23,11 @@ class Context:
     dataset: Dataset
     folds: list[Split]
     lineage: Lineage
+
+    @property
+    def rule(self) -> PrimaryRule | None:
+        """The primary rule of meta-labels, None for other kinds."""
+        return primary_rule(self.parameters.labels, self.dataset.feature_names)
 
     @property
     def feature_digest(self) -> str:
@@ -47,4 +53,5 @@ def load_context() -> Context:
     options = parameters.validation
     walk = WalkForward(options.folds, options.train_steps, options.embargo, options.scheme)
     folds = walk.folds_of(dataset.time_ns, dataset.label_end_ns)
+    check_classes(dataset.label, folds, dataset.weights)
     return Context(parameters, dataset, folds, read_lineage(DATASET, parameters, described["digest"]))

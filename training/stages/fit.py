@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from training.labels.side_graph import restrict, with_side
 from training.models import BLEND, COMPONENTS, create, model_folder
 from training.models import graph as graphs
 from training.models.blend import blend as fit_blend
@@ -46,9 +47,10 @@ def train(name: str) -> None:
         model.fit(dataset.training_data(rows, model.lookback))
         slopes = final_slopes(dataset, folds, predictions, predictions.raw)
         calibration = slopes.around(class_frequencies(dataset, rows))
-        content = graphs.to_bytes(graphs.with_calibration(model.graph(), calibration))
+        content = graphs.to_bytes(with_side(graphs.with_calibration(model.graph(), calibration), context.rule))
         windows = dataset.windows(parity_rows(dataset, rows), model.lookback)
-        parity = graphs.check_parity(content, windows, calibration.apply(model.predict_proba(windows)))
+        expected = restrict(calibration.apply(model.predict_proba(windows)), windows, context.rule)
+        parity = graphs.check_parity(content, windows, expected)
         folder = model_folder(name)
         manifest = write_model(
             folder,
@@ -85,12 +87,12 @@ def blend() -> None:
         calibration = fitted.slopes.around(class_frequencies(dataset, rows))
         models = {name: read_model(model_folder(name)) for name in sorted(components)}
         parts = [(name, models[name], fitted.weights[name]) for name in sorted(components)]
-        content = graphs.to_bytes(graphs.merge(parts, calibration))
+        content = graphs.to_bytes(with_side(graphs.merge(parts, calibration), context.rule))
         lookback = max(_lookback(model) for model in models.values())
         windows = dataset.windows(parity_rows(dataset, rows), lookback)
         answers = [graphs.run(model.SerializeToString(), windows[:, -_lookback(model) :]) for _, model, _ in parts]
         pooled = np.tensordot(np.array([weight for _, _, weight in parts]), np.stack(answers), axes=1)
-        parity = graphs.check_parity(content, windows, calibration.apply(pooled))
+        parity = graphs.check_parity(content, windows, restrict(calibration.apply(pooled), windows, context.rule))
         folder = model_folder(BLEND)
         made_of: dict[str, Any] = {
             "weights": fitted.weights,
