@@ -1,0 +1,38 @@
+"""Two moving averages of the bid: long while the fast one is at or above the slow one, else short.
+
+The same arithmetic as ``trading.strategy.ema_cross``: ``alpha * close + (1 - alpha) * previous`` with
+``alpha = 2 / (periods + 1)``, begun at the first close; no side before ``slow`` bars, and none at a bar of one price.
+Without a stop, target or trailing stop the side is wanted at every bar; with one, only at the bar where it changes: a
+trade that was stopped out is not entered again before the next cross.
+"""
+
+from trading.strategy.rules.columns import BID_CLOSE, BID_HIGH, BID_LOW, BID_OPEN, HOLD, Signal
+from trading.strategy.rules.compilation import Floats, compiled
+from trading.strategy.rules.true_range import SIZE, average_true_range
+
+FAST, SLOW, STOP, TARGET, TRAILING, PERIODS = range(6)  # columns of the parameters
+_BARS, _FAST, _SLOW, _SIDE, _RANGE = range(5)  # places in the state; the average true range takes the rest
+STATE_SIZE = _RANGE + SIZE
+
+
+@compiled
+def ema_cross(state: Floats, row: Floats, parameters: Floats) -> Signal:
+    """Take a bar in and return the side wanted."""
+    close = row[BID_CLOSE]
+    if state[_BARS] == 0.0:
+        state[_FAST] = state[_SLOW] = close
+    fast = 2.0 / (parameters[FAST] + 1.0)
+    slow = 2.0 / (parameters[SLOW] + 1.0)
+    state[_FAST] = fast * close + (1.0 - fast) * state[_FAST]
+    state[_SLOW] = slow * close + (1.0 - slow) * state[_SLOW]
+    state[_BARS] += 1.0
+    guarded = parameters[STOP] > 0.0 or parameters[TARGET] > 0.0 or parameters[TRAILING] > 0.0
+    unit = average_true_range(state, _RANGE, row, parameters[PERIODS]) if guarded else 0.0
+    if state[_BARS] < parameters[SLOW] or row[BID_OPEN] == row[BID_HIGH] == row[BID_LOW] == close:
+        return HOLD
+    side = 1.0 if state[_FAST] >= state[_SLOW] else -1.0
+    changed = side != state[_SIDE]
+    state[_SIDE] = side
+    if guarded and not changed:
+        return HOLD
+    return Signal(side, parameters[STOP] * unit, parameters[TARGET] * unit, parameters[TRAILING] * unit, 0.0)

@@ -1,0 +1,63 @@
+"""Mean reversion: against a close that is far from its moving average, out again when it has come back.
+
+``z`` is the distance of the middle's close from the mean of the last ``window`` closes in their standard deviations
+(Bollinger's bands; sample of the last bars, divisor ``window``). Short above ``enter``, long below −``enter``, flat once
+``|z|`` is at most ``leave``; between them the position stays. With ``offset`` the entry is a limit order so many average
+true ranges beyond the standing price, good for one bar.
+"""
+
+import math
+
+from trading.strategy.rules.columns import ASK_CLOSE, BID_CLOSE, HOLD, Signal
+from trading.strategy.rules.compilation import Floats, compiled
+from trading.strategy.rules.true_range import SIZE, average_true_range
+
+WINDOW, ENTER, LEAVE, STOP, TARGET, OFFSET, PERIODS = range(7)  # columns of the parameters
+_BARS, _ORIGIN, _SUM, _SQUARES, _RANGE = range(5)  # places in the state
+_CLOSES = _RANGE + SIZE
+
+
+@compiled
+def mean_reversion(state: Floats, row: Floats, parameters: Floats) -> Signal:
+    """Take a bar in and return the side wanted."""
+    window = int(parameters[WINDOW])
+    middle = 0.5 * (row[BID_CLOSE] + row[ASK_CLOSE])
+    unit = average_true_range(state, _RANGE, row, parameters[PERIODS])
+    place = _CLOSES + int(state[_BARS]) % window
+    if state[_BARS] == 0.0:
+        state[_ORIGIN] = middle
+    if int(state[_BARS]) % window == 0 and state[_BARS] > 0.0:
+        # Once a window the sums are taken anew from a near origin: running sums would gather rounding errors.
+        shift = middle - state[_ORIGIN]
+        state[_ORIGIN] = middle
+        state[_SUM] = state[_SQUARES] = 0.0
+        for index in range(_CLOSES, _CLOSES + window):
+            state[index] -= shift
+            state[_SUM] += state[index]
+            state[_SQUARES] += state[index] * state[index]
+    value = middle - state[_ORIGIN]
+    if state[_BARS] >= window:
+        state[_SUM] -= state[place]
+        state[_SQUARES] -= state[place] * state[place]
+    state[place] = value
+    state[_SUM] += value
+    state[_SQUARES] += value * value
+    state[_BARS] += 1.0
+    if state[_BARS] < window:
+        return HOLD
+    mean = state[_SUM] / window
+    variance = state[_SQUARES] / window - mean * mean
+    if not variance > 0.0:
+        return HOLD
+    z = (value - mean) / math.sqrt(variance)
+    if abs(z) >= parameters[ENTER]:
+        side = -1.0 if z > 0.0 else 1.0
+        return Signal(side, parameters[STOP] * unit, parameters[TARGET] * unit, 0.0, parameters[OFFSET] * unit)
+    if abs(z) <= parameters[LEAVE]:
+        return Signal(0.0, 0.0, 0.0, 0.0, 0.0)
+    return HOLD
+
+
+def state_size(window: float) -> int:
+    """Return how many places the state takes."""
+    return _CLOSES + int(window)
