@@ -11,17 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
+from training.statistics.interval import Interval
 
 Sums = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A point estimate and the central 95 % interval of its bootstrap distribution."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,7 @@ class BlockBootstrap:
     seed: int
 
     def interval(self, columns: Sums, statistic: Callable[[Sums], NDArray[np.float64]]) -> Interval:
-        """Return a statistic of column sums with its interval.
+        """Return a statistic of column sums with the central 95 % interval of its bootstrap distribution.
 
         Args:
             columns: float64 [T, K], what is summed per decision time.
