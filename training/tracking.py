@@ -25,6 +25,8 @@ RETRAINING = "tidegate.retraining"
 MODEL = "tidegate.model"
 MODEL_DIGEST = "tidegate.model_digest"
 RESTORED = "tidegate.restored"
+STUDY = "tidegate.study"  # of the trial ledger
+TRIAL = "tidegate.trial"  # the row that counts this fit
 _PARENT = "mlflow.parentRunId"
 _NAME = "mlflow.runName"
 
@@ -107,7 +109,7 @@ class Tracker:
         self.client.set_terminated(self.parent_id, "FINISHED")
 
     def _parent(self, market: str, parameters: Mapping[str, Any]) -> str:
-        name = f"retraining-{self.lineage.retraining}"
+        name = study_name(self.lineage)
         found = self.client.search_runs(
             [self.experiment_id],
             f"tags.`{RETRAINING}` = '{self.lineage.retraining}' and tags.`{MODEL}` = 'retraining'",
@@ -116,7 +118,13 @@ class Tracker:
         )
         if found:
             return str(found[0].info.run_id)
-        tags = {RETRAINING: self.lineage.retraining, MODEL: "retraining", _NAME: name, "tidegate.market": market}
+        tags = {
+            RETRAINING: self.lineage.retraining,
+            MODEL: "retraining",
+            STUDY: name,
+            _NAME: name,
+            "tidegate.market": market,
+        }
         run_id = str(self.client.create_run(self.experiment_id, tags=tags | self._lineage_tags()).info.run_id)
         run = Run(self, run_id)
         run.parameters(parameters)
@@ -182,14 +190,19 @@ class Run:
                 self.fold(fold.fold, fold.log_loss, fold.fitted)
         final = {f"final_{key}": value for key, value in (report.fitted | report.calibration).items()}
         self.metrics({"onnx_parity": report.parity, **final})
-        for path in sorted(folder.iterdir()):
+        for path in sorted(folder.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
-                self.artifact(path, "model_files")
+                self.artifact(path, (Path("model_files") / path.relative_to(folder).parent).as_posix())
         self.tags({MODEL_DIGEST: model_digest})
 
     def tags_of(self) -> dict[str, str]:
         """Return the run's tags."""
         return dict(self.tracker.client.get_run(self.run_id).data.tags)
+
+
+def study_name(lineage: Lineage) -> str:
+    """Return the study of the trial ledger that a retraining is; its parent run has the same name."""
+    return f"retraining-{lineage.retraining}"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from training.labels.side_graph import restrict, with_side
-from training.models import BLEND, COMPONENTS, create, model_folder
+from training.models import BLEND, create, model_folder
 from training.models import graph as graphs
 from training.models.blend import blend as fit_blend
 from training.models.calibration import Slopes
@@ -23,6 +23,7 @@ from training.package import (
 from training.splits import last_window
 from training.stages.context import Context, load_context
 from training.stages.progress import Progress
+from training.stages.trial import fit_trial
 from training.walkforward import OutOfFold, class_frequencies, final_slopes, log_loss, walk_forward
 
 
@@ -32,47 +33,46 @@ def train(name: str) -> None:
     context = load_context()
     parameters, dataset, folds = context.parameters, context.dataset, context.folds
     create(name, parameters)  # an unknown name ends here, before a run is opened
+    if name not in parameters.models.components:
+        raise UsageError(f"{name} is not in params.yaml models.components: add it there to train it")
     progress(f"{len(dataset.label)} rows, {len(folds)} folds")
-    with context.tracker().fit(name, context.model_parameters(name)) as run:
+    options = context.model_parameters(name)
+    with context.tracker().fit(name, options) as run, fit_trial(context, run, name, options) as trial:
         reports: list[FoldReport] = []
 
         def report(number: int, loss: float, model: Forecaster) -> None:
             reports.append(_fold_report(context, number, loss, model.fitted()))
             run.fold(number, loss, model.fitted())
+            trial.fold(number, loss)
             progress(f"fold {number + 1}/{len(folds)}, log loss {loss:.5f}")
 
-        predictions = walk_forward(dataset, folds, lambda: create(name, parameters), report)
-        rows = last_window(dataset.time_ns, parameters.validation.train_steps)
-        model = create(name, parameters)
-        model.fit(dataset.training_data(rows, model.lookback))
-        slopes = final_slopes(dataset, folds, predictions, predictions.raw)
-        calibration = slopes.around(class_frequencies(dataset, rows))
-        content = graphs.to_bytes(with_side(graphs.with_calibration(model.graph(), calibration), context.rule))
-        windows = dataset.windows(parity_rows(dataset, rows), model.lookback)
-        expected = restrict(calibration.apply(model.predict_proba(windows)), windows, context.rule)
-        parity = graphs.check_parity(content, windows, expected)
+        checkpoints = get_settings().state / "checkpoints"
+        fitted = fit_component(name, parameters, dataset, folds, report, context.rule, checkpoints)
         folder = model_folder(name)
         manifest = write_model(
             folder,
-            content,
+            fitted.content,
             dataset,
-            rows,
+            fitted.rows,
             parameters,
             context.feature_digest,
-            model.lookback,
+            fitted.model.lookback,
             context.model_parameters(name),
         )
         written = TrainingReport(
             name=name,
             folds=tuple(reports),
-            fitted=model.fitted(),
-            calibration=_slopes(slopes),
-            parity=parity,
-            importance=model.importance(dataset.feature_names),
+            fitted=fitted.model.fitted(),
+            calibration=_slopes(fitted.slopes),
+            parity=fitted.parity,
+            importance=fitted.model.importance(dataset.feature_names),
+            native=write_native(folder, fitted.model),
         )
-        write_training(folder, dataset, predictions, written)
+        write_training(folder, dataset, fitted.predictions, written)
+        write_digest(folder)
+        trial.complete(predictions)
         run.fitted(folder, written, manifest.model_digest)
-        progress(f"final fit on {len(rows)} rows, parity {parity:.1e}, model {manifest.model_digest[:12]}")
+        progress(f"final fit on {len(fitted.rows)} rows, parity {fitted.parity:.1e}, model {manifest.model_digest[:12]}")
 
 
 def blend() -> None:
@@ -80,8 +80,10 @@ def blend() -> None:
     progress = Progress("blend")
     context = load_context()
     parameters, dataset = context.parameters, context.dataset
-    components = {name: read_out_of_fold(model_folder(name), dataset) for name in COMPONENTS}
-    with context.tracker().fit(BLEND, {"components": ", ".join(COMPONENTS), "pool": "linear, out-of-fold"}) as run:
+    names = sorted(parameters.models.components)
+    components = {name: read_out_of_fold(model_folder(name), dataset) for name in names}
+    options = {"components": ", ".join(names), "pool": "linear, out-of-fold"}
+    with context.tracker().fit(BLEND, options) as run, fit_trial(context, run, BLEND, options) as trial:
         predictions, fitted = fit_blend(dataset, context.folds, components)
         rows = last_window(dataset.time_ns, parameters.validation.train_steps)
         calibration = fitted.slopes.around(class_frequencies(dataset, rows))
@@ -115,6 +117,8 @@ def blend() -> None:
         write_training(folder, dataset, predictions, written)
         for fold in reports:
             run.fold(fold.fold, fold.log_loss, {})
+            trial.fold(fold.fold, fold.log_loss)
+        trial.complete(predictions)
         run.metrics({f"weight_{name}": weight for name, weight in fitted.weights.items()})
         run.fitted(folder, written, manifest.model_digest)
         shares = ", ".join(f"{name} {weight:.2f}" for name, weight in fitted.weights.items())

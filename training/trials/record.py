@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from pathlib import PurePath
 from typing import Any, Literal, cast
@@ -146,8 +147,8 @@ def plain(value: Any, where: str) -> Any:
         return [plain(part, where) for part in cast("list[Any]", value)]
     if isinstance(value, msgspec.Struct):
         return plain(msgspec.to_builtins(value), where)
-    if isinstance(value, PurePath):
-        return str(value)
+    if isinstance(value, PurePath | date):
+        return str(value)  # a date as YYYY-MM-DD, as params.yaml has it
     if isinstance(value, float) and not math.isfinite(value):
         raise BadInputError(f"a trial cannot be begun: {where} is {value}")
     if value is None or isinstance(value, bool | int | float | str):

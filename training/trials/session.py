@@ -47,7 +47,7 @@ def data_lineage(params: Mapping[str, Any]) -> str:
     labels or costs are further looks at the same market, and all of them count. The data as they were are in each
     row's ``data_digest``.
 
-    Raises:
-        KeyError: there is no ``market`` or no ``data.source``.
+    Where the parameters name no source, the market alone is the lineage.
     """
-    return f"{params['market']}-{params['data']['source']}"
+    source = params["data"].get("source")
+    return f"{params['market']}-{source}" if source else str(params["market"])
