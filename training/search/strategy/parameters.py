@@ -22,6 +22,7 @@ class RuleSpace(Part, frozen=True):
 
     parameters: dict[str, Bound]
     constraints: tuple[str, ...] = ()
+    fixed: dict[str, float] = {}  # parameters that keep one value, where that is not the rule's default
 
 
 class Windows(Part, frozen=True):
@@ -68,6 +69,15 @@ class Plateau(Part, frozen=True):
     share: float = 0.6  # of the neighbours that must hold
 
 
+class Limits(Part, frozen=True):
+    """What the verdict asks for: least probabilities, and the largest probability of overfitting."""
+
+    deflated_sharpe: float = 0.95  # that the winner is better than the best of as many lucky ones
+    overfitting: float = 0.5  # that the best of one half of the days is below the median in the other
+    walk_forward: float = 0.95  # that the Sharpe ratio of the walk-forward path is above zero
+    unseen: float = 0.5  # the same of the winner on the unseen span, which is short
+
+
 class StrategySearchParameters(Part, frozen=True):
     """Everything the strategy search reads."""
 
@@ -81,6 +91,7 @@ class StrategySearchParameters(Part, frozen=True):
     budget: Budget = Budget()
     evolution: Evolution = Evolution()
     plateau: Plateau = Plateau()
+    limits: Limits = Limits()
 
     @property
     def searched(self) -> Space:
@@ -158,6 +169,10 @@ def _check(given: StrategySearchParameters) -> None:
         "evolution.mutation": evolution.mutation,
         "evolution.mutation_floor": evolution.mutation_floor,
         "plateau.share": given.plateau.share,
+        "limits.deflated_sharpe": given.limits.deflated_sharpe,
+        "limits.overfitting": given.limits.overfitting,
+        "limits.walk_forward": given.limits.walk_forward,
+        "limits.unseen": given.limits.unseen,
     }.items():
         if not 0.0 <= value <= 1.0:
             raise BadInputError(f"{SECTION}.{name} must be a share from 0 to 1, not {value}")
