@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self, cast
 
 from core.embedded.guarded import GuardedProcess
 from core.errors import BadInputError, ExitCode, RefusedError, TidegateError, UnavailableError, UsageError
@@ -55,12 +55,28 @@ def workspace_folder(workspace: str) -> Path:
 def stage_names(workspace: Path) -> list[str]:
     """Return the stages of a workspace's ``dvc.yaml`` in their written order, ``train@…`` written out.
 
-    The order is one in which each stage comes after those it depends on; a test holds us to it.
+    The order is one in which each stage comes after those it depends on; a test holds us to it. ``foreach`` is a list,
+    or ``${section.key}`` of a list in ``params.yaml``.
+
+    Raises:
+        BadInputError: ``params.yaml`` has no such list.
     """
     names: list[str] = []
     for name, stage in read_params(workspace / "dvc.yaml")["stages"].items():
-        names += [f"{name}@{item}" for item in stage["foreach"]] if "foreach" in stage else [name]
+        names += [f"{name}@{item}" for item in _items(workspace, stage["foreach"])] if "foreach" in stage else [name]
     return names
+
+
+def _items(workspace: Path, foreach: list[str] | str) -> list[str]:
+    if not isinstance(foreach, str):
+        return foreach
+    key = foreach.removeprefix("${").removesuffix("}")
+    value: Any = read_params(workspace / "params.yaml")
+    for part in key.split("."):
+        value = cast(dict[str, Any], value).get(part) if isinstance(value, dict) else None
+    if not isinstance(value, list) or not value:
+        raise BadInputError(f"{workspace / 'params.yaml'}: {key} is to be a list of names and is {value!r}")
+    return [str(item) for item in cast(list[Any], value)]
 
 
 class Pipeline:

@@ -10,6 +10,7 @@ import msgspec
 
 from core.digest import digest_file, digest_source, digest_value
 from core.files import read_json
+from training.model_parameters import MODEL_KINDS
 from training.parameters import Parameters
 
 ROOMS: tuple[str, ...] = ("data", "features", "training")
@@ -48,8 +49,10 @@ def read_lineage(dataset: Path, parameters: Parameters, feature_digest: str) -> 
 
 
 def _fitting(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return the model parameters without the choice among them, which changes no fit."""
-    return {key: value for key, value in (raw.get("models") or {}).items() if key != "chosen"}
+    """Return the parameters of the trained models and of their blend; the choice among them changes no fit."""
+    models = raw.get("models") or {}
+    kept = {"components", "blend", *(models.get("components") or MODEL_KINDS)}
+    return {key: value for key, value in models.items() if key in kept}
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,8 @@
 """Model packages: the folder ``models/<name>`` a training stage writes, and the package of the chosen model.
 
 ``models/<name>`` holds ``model.onnx``, ``manifest.json`` and ``warmup.npz`` as in a package, and beside them what
-later stages need: ``out_of_fold.parquet`` and ``training.json``. ``models/chosen`` is the package itself.
+later stages need: ``out_of_fold.parquet`` and ``training.json``; ``native`` is the fitted model in its library's own
+form, to look into and to refit, never served. ``models/chosen`` is the package itself, with ``native``.
 """
 
 import shutil
@@ -12,21 +13,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.digest import digest_bytes
+from core.digest import digest_bytes, digest_file, digest_files
 from core.domain import CLASSES
 from core.errors import BadInputError, IntegrityError
 from core.files import read_json, replacing, write_bytes, write_json
 from serving.release.evidence import MANIFEST_FILE, MODEL_FILE, WARMUP_FILE, Manifest
 from training.dataset import Dataset, read_table, write_table
-from training.models import graph
+from training.models import create, graph
+from training.models.interface import Forecaster
 from training.parameters import Parameters
 from training.walkforward import OutOfFold
 
 CHOSEN = Path("models/chosen")
+DIGESTS = Path("lineage/models")
 OUT_OF_FOLD = "out_of_fold.parquet"
 TRAINING = "training.json"
 WARMUP_ROWS = 16
 PARITY_ROWS = 512
+NATIVE = "native"
 
 
 class FoldReport(msgspec.Struct, frozen=True):
@@ -51,6 +55,7 @@ class TrainingReport(msgspec.Struct, frozen=True):
     parity: float  # largest difference between the exported graph and the fitted model
     importance: dict[str, float] | None = None
     weights: dict[str, float] | None = None  # of the blend's components
+    native: dict[str, str] = {}  # files of ``native`` and their digests
 
 
 def parity_rows(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -109,6 +114,35 @@ def write_model(
         np.savez(stream, inputs=inputs, outputs=outputs)
     manifest.save(folder)
     return manifest
+
+
+def write_native(folder: Path, model: Forecaster) -> dict[str, str]:
+    """Write the model as its library keeps it into ``native`` and return the digest of each file."""
+    native = folder / NATIVE
+    native.mkdir(parents=True, exist_ok=True)
+    model.save_native(native)
+    return {path.name: digest_file(path) for path in sorted(native.iterdir())}
+
+
+def read_native(name: str, parameters: Parameters, folder: Path) -> Forecaster:
+    """Return the fitted model that a training stage wrote into ``folder``.
+
+    Raises:
+        BadInputError: the folder holds none.
+        IntegrityError: a file is not the one that was written; it is not opened then, for it may hold code.
+    """
+    written = read_training(folder).native
+    if not written:
+        raise BadInputError(f"{folder} holds no native model: run the train {name} stage again")
+    for file, digest in written.items():
+        path = folder / NATIVE / file
+        if not path.is_file():
+            raise BadInputError(f"{path} is missing: run the train {name} stage again")
+        if digest_file(path) != digest:
+            raise IntegrityError(f"{path} is not what training wrote: do not open it, run the train {name} stage again")
+    model = create(name, parameters)
+    model.load_native(folder / NATIVE)
+    return model
 
 
 def write_training(folder: Path, dataset: Dataset, predictions: OutOfFold, report: TrainingReport) -> None:
@@ -184,3 +218,11 @@ def copy_package(source: Path, target: Path = CHOSEN) -> None:
         shutil.rmtree(target)
     for name in (MODEL_FILE, MANIFEST_FILE, WARMUP_FILE):
         write_bytes(target / name, (source / name).read_bytes())
+    if (source / NATIVE).is_dir():
+        shutil.copytree(source / NATIVE, target / NATIVE)
+
+
+def write_digest(folder: Path) -> None:
+    """Write the digest of everything in a model's folder where the stages that read all models depend on it."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    write_bytes(DIGESTS / f"{folder.name}.txt", f"{digest_files(folder, paths)}\n".encode())

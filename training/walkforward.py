@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dataset import Dataset
+from training.dataset import Dataset, TrainingData
 from training.labels.primary import only_side
 from training.models.calibration import Slopes, fit_slopes
 from training.models.interface import Forecaster
@@ -43,7 +43,7 @@ def walk_forward(
     create: Callable[[], Forecaster],
     report: Callable[[int, float, Forecaster], None],
 ) -> OutOfFold:
-    """Fit a new model on each fold and predict its test rows.
+    """Fit each fold and predict its test rows: a new model, or the one before, refitted, where it is incremental.
 
     Args:
         dataset: the rows.
@@ -52,10 +52,11 @@ def walk_forward(
         report: called after each fold with its number, the test rows' log loss and the model.
     """
     answers: list[Probabilities] = []
+    model: Forecaster | None = None
     for fold in folds:
-        model = create()
-        model.fit(dataset.training_data(fold.train, model.lookback))
-        answer = model.predict_proba(dataset.windows(fold.test, model.lookback))
+        train = fold.train
+        model = next_model(model, create, lambda lookback, rows=train: dataset.training_data(rows, lookback))
+        answer = model.predict_proba(dataset.view(fold.test, model.lookback))
         report(fold.number, log_loss(answer, dataset.label[fold.test]), model)
         answers.append(answer)
     rows = np.concatenate([fold.test for fold in folds])
@@ -63,6 +64,21 @@ def walk_forward(
     raw = np.concatenate(answers)
     calibrated = progressive_calibration(dataset, folds, rows, numbers, raw)
     return OutOfFold(rows, numbers, raw, calibrated)
+
+
+def next_model(
+    previous: Forecaster | None, create: Callable[[], Forecaster], data: Callable[[int], TrainingData]
+) -> Forecaster:
+    """Return a new model fitted on ``data(lookback)``, or ``previous``, refitted on it, where that is incremental.
+
+    An incremental model has seen the rows of earlier training windows, all of which lie before the test window too.
+    """
+    if previous is not None and previous.incremental:
+        previous.refit(data(previous.lookback))
+        return previous
+    model = create()
+    model.fit(data(model.lookback))
+    return model
 
 
 def log_loss(probabilities: Probabilities, labels: NDArray[np.int8]) -> float:

@@ -45,26 +45,68 @@ def assemble(nodes: list[Any], initializers: list[Any], lookback: int, features:
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="tidegate")
 
 
-def from_tabular(converted: Any, features: int, classes: Sequence[int] = (0, 1, 2)) -> Any:
+def from_tabular(
+    converted: Any,
+    features: int,
+    classes: Sequence[int] = (0, 1, 2),
+    factors: NDArray[np.float64] | None = None,
+) -> Any:
     """Put a converted tabular model ([N, F] to class probabilities) behind a window: it sees the last row.
 
     Args:
         converted: the converter's model.
         features: F.
         classes: which classes its columns are; a class that the training rows lacked gets probability 0.
+        factors: how often each class counted in the fit [3], divided out again (``class_weights.put_right``).
     """
     from onnx import helper
 
     body = _prefixed(converted, "model_")
     inner_input = body.graph.input[0].name
     inner_output = next(o.name for o in body.graph.output if len(o.type.tensor_type.shape.dim) == 2)
+    placed = OUTPUT if factors is None else "weighted"
     nodes = [
         helper.make_node("Gather", [INPUT, "last"], [inner_input], name="last_row", axis=1),
         *body.graph.node,
-        helper.make_node("MatMul", [inner_output, "placement"], [OUTPUT], name="answer"),
+        helper.make_node("MatMul", [inner_output, "placement"], [placed], name="answer"),
     ]
-    placement = _float("placement", np.eye(3)[list(classes)])
-    return assemble(nodes, [_int("last", -1), placement, *body.graph.initializer], 1, features)
+    values = [_int("last", -1), _float("placement", np.eye(3)[list(classes)]), *body.graph.initializer]
+    if factors is not None:
+        nodes += [
+            helper.make_node("Div", [placed, "factors"], ["divided"], name="put_right"),
+            helper.make_node("ReduceSum", ["divided", "class_axis"], ["sum"], name="sum_of_classes", keepdims=1),
+            helper.make_node("Div", ["divided", "sum"], [OUTPUT], name="normalise_classes"),
+        ]
+        values += [_float("factors", factors[None, :]), _int("class_axis", [1])]
+    return assemble(nodes, values, 1, features)
+
+
+def from_margins(converted: Sequence[Any], features: int, factors: NDArray[np.float64] | None = None) -> Any:
+    """Put three converted regressions, the log-odds of each class up to a constant, behind a window: softmax of them.
+
+    Args:
+        converted: the converter's models by class.
+        features: F.
+        factors: as in ``from_tabular``.
+    """
+    from onnx import helper
+
+    nodes: list[Any] = [helper.make_node("Gather", [INPUT, "last"], ["row"], name="last_row", axis=1)]
+    shift = np.zeros((1, 3)) if factors is None else -np.log(factors)[None, :]
+    values: list[Any] = [_int("last", -1), _float("shift", shift)]
+    margins: list[str] = []
+    for number, model in enumerate(converted):
+        body = _prefixed(model, f"class_{number}_")
+        nodes.append(helper.make_node("Identity", ["row"], [body.graph.input[0].name], name=f"take_{number}"))
+        nodes += body.graph.node
+        values += body.graph.initializer
+        margins.append(body.graph.output[0].name)
+    nodes += [
+        helper.make_node("Concat", margins, ["margins"], name="all_margins", axis=1),
+        helper.make_node("Add", ["margins", "shift"], ["shifted"], name="put_right"),
+        helper.make_node("Softmax", ["shifted"], [OUTPUT], name="answer", axis=1),
+    ]
+    return assemble(nodes, values, 1, features)
 
 
 def from_recurrent(exported: Any, lookback: int, features: int) -> Any:

@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
     """Run the stage that the arguments name and exit with its code."""
     if arguments[:1] == ["train"]:
         if len(arguments) != 2:
-            sys.stderr.write("usage: python -m training.stages train {lstm,random_forest,xgboost}\n")
+            sys.stderr.write("usage: python -m training.stages train {gru,lstm,random_forest,transformer,xgboost}\n")
             raise SystemExit(ExitCode.USAGE)
         run(lambda: _train(arguments[1]), f"train {arguments[1]}")
     dispatch(STAGES, arguments, "training")

@@ -9,6 +9,7 @@ from core.params import read_params
 from training.dataset import DATASET, Dataset, load_dataset
 from training.labels.primary import PrimaryRule, primary_rule
 from training.lineage import Lineage, read_features_file, read_lineage
+from training.model_parameters import check_features
 from training.parameters import Parameters, parse
 from training.splits import Split, WalkForward, check_classes
 from training.stages.prepare import FEATURES_FILE
@@ -49,6 +50,7 @@ def load_context() -> Context:
     """Read parameters and dataset of the workspace, and split it."""
     parameters = parse(read_params())
     described = read_features_file(FEATURES_FILE)
+    check_features(parameters.models, described["columns"])
     dataset = load_dataset(DATASET, described["columns"], parameters.labels.horizon)
     options = parameters.validation
     walk = WalkForward(options.folds, options.train_steps, options.embargo, options.scheme)

@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from core.errors import UsageError
+from core.settings import get_settings
+from training.component import fit_component
 from training.labels.side_graph import restrict, with_side
 from training.models import BLEND, create, model_folder
 from training.models import graph as graphs
@@ -17,14 +20,16 @@ from training.package import (
     read_model,
     read_out_of_fold,
     read_training,
+    write_digest,
     write_model,
+    write_native,
     write_training,
 )
 from training.splits import last_window
 from training.stages.context import Context, load_context
 from training.stages.progress import Progress
 from training.stages.trial import fit_trial
-from training.walkforward import OutOfFold, class_frequencies, final_slopes, log_loss, walk_forward
+from training.walkforward import OutOfFold, class_frequencies, log_loss
 
 
 def train(name: str) -> None:
@@ -70,9 +75,10 @@ def train(name: str) -> None:
         )
         write_training(folder, dataset, fitted.predictions, written)
         write_digest(folder)
-        trial.complete(predictions)
+        trial.complete(fitted.predictions)
         run.fitted(folder, written, manifest.model_digest)
-        progress(f"final fit on {len(fitted.rows)} rows, parity {fitted.parity:.1e}, model {manifest.model_digest[:12]}")
+        digest = manifest.model_digest[:12]
+        progress(f"final fit on {len(fitted.rows)} rows, parity {fitted.parity:.1e}, model {digest}")
 
 
 def blend() -> None:

@@ -10,15 +10,19 @@ from core.files import read_json, write_json
 from serving.release.evidence import Evidence, Manifest
 from training.evaluation.report import Evaluation, evaluate
 from training.evidence import judge as apply_gate
-from training.models import BLEND, COMPONENTS, model_folder
+from training.models import BLEND, model_folder
 from training.package import CHOSEN, TrainingReport, copy_package, read_out_of_fold, read_training
 from training.stages.context import Context, load_context
 from training.stages.progress import Progress
 from training.tracking import Tracker
 
 REPORTS = Path("reports/evaluation")
-MODELS: tuple[str, ...] = (*COMPONENTS, BLEND)
 _CURVE_POINTS = 400  # of an equity curve in the JSON: enough for a screen
+
+
+def models_of(context: Context) -> tuple[str, ...]:
+    """Return what is judged: the trained components, sorted, and their blend."""
+    return (*sorted(context.parameters.models.components), BLEND)
 
 
 def evaluation() -> None:
@@ -27,8 +31,8 @@ def evaluation() -> None:
 
     progress = Progress("evaluate")
     context = load_context()
-    reports = {name: read_training(model_folder(name)) for name in MODELS}
-    predictions = {name: read_out_of_fold(model_folder(name), context.dataset) for name in MODELS}
+    reports = {name: read_training(model_folder(name)) for name in models_of(context)}
+    predictions = {name: read_out_of_fold(model_folder(name), context.dataset) for name in models_of(context)}
     result = evaluate(context.dataset, context.folds, predictions, context.parameters)
     content, models = result.content, result.content["models"]
     for name, entry in models.items():
@@ -81,7 +85,7 @@ def register() -> None:
     if "gate.verdict" not in tracker.parent.tags_of():
         # The evaluation came from DVC's cache: this store has not seen it.
         content = read_json(REPORTS / "evaluation.json")
-        _track(context, {name: read_training(model_folder(name)) for name in MODELS}, content)
+        _track(context, {name: read_training(model_folder(name)) for name in models_of(context)}, content)
     report = read_training(model_folder(manifest.name))
     run = tracker.ensure(
         model_folder(manifest.name), report, manifest.model_digest, _parameters(context, manifest.name)
@@ -92,7 +96,9 @@ def register() -> None:
 
 
 def _parameters(context: Context, name: str) -> dict[str, Any]:
-    return {"components": ", ".join(COMPONENTS)} if name == BLEND else context.model_parameters(name)
+    if name == BLEND:
+        return {"components": ", ".join(sorted(context.parameters.models.components))}
+    return context.model_parameters(name)
 
 
 def _track(context: Context, reports: dict[str, TrainingReport], content: dict[str, Any]) -> None:

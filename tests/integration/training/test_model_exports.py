@@ -8,10 +8,11 @@ import pytest
 from core.digest import digest_bytes
 from core.errors import IntegrityError, UsageError
 from training.dataset import TrainingData
-from training.models import COMPONENTS, create, graph
+from training.models import create, graph
 from training.models.calibration import Slopes
 from training.parameters import parse
 
+COMPONENTS = ("lstm", "random_forest", "xgboost")
 CALIBRATION = Slopes(0.6, 0.9).around(np.array([0.4, 0.25, 0.35]))
 POOLED = Slopes(0.9, 0.7).around(np.array([0.3, 0.3, 0.4]))
 FEATURES = 6

@@ -17,10 +17,10 @@ from core.errors import BadInputError, IntegrityError
 from core.files import read_json
 from core.settings import get_settings
 from serving.release.evidence import Evidence, Manifest, verify_package
-from training.models import COMPONENTS
 from training.stages import fit, judge
 from training.tracking import MODEL, RESTORED, RETRAINING
 
+COMPONENTS = ("lstm", "random_forest", "xgboost")
 MODELS = (*COMPONENTS, "blend")
 Enter = Callable[[Path, Path], None]
 

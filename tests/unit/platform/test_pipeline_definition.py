@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from core.errors import BadInputError
 from core.params import read_params
 from flows.ingest import STAGES
 from flows.pipeline import stage_names
@@ -20,7 +21,8 @@ def stages() -> dict[str, dict[str, Any]]:
         if "foreach" not in stage:
             written[name] = stage
             continue
-        for item in stage["foreach"]:
+        assert stage["foreach"] == "${models.components}"
+        for item in read_params(ROOT / "params.yaml")["models"]["components"]:
             written[f"{name}@{item}"] = yaml.safe_load(yaml.safe_dump(stage["do"]).replace("${item}", item))
     return written
 
@@ -66,7 +68,9 @@ def test_every_dependency_is_made_by_an_earlier_stage() -> None:
     made: list[str] = []
     for name, stage in stages().items():
         for dependency in stage.get("deps", []):
-            assert any(dependency == out or dependency.startswith(f"{out}/") for out in made), f"{name}: {dependency}"
+            whole = [out for out in made if out == dependency or dependency.startswith(f"{out}/")]
+            parts = [out for out in made if out.startswith(f"{dependency}/")]  # a folder that stages write into
+            assert whole or parts, f"{name}: {dependency}"
         made += outputs(stage)
     assert len(made) == len(set(made)), "two stages write the same"
 
@@ -74,6 +78,18 @@ def test_every_dependency_is_made_by_an_earlier_stage() -> None:
 def test_the_flow_runs_all_stages_in_the_written_order() -> None:
     assert stage_names(ROOT) == list(stages())
     assert [name for name in stage_names(ROOT) if name in STAGES] == list(STAGES)
+
+
+def test_a_component_not_chosen_is_no_stage(tmp_path: Path) -> None:
+    params = read_params(ROOT / "params.yaml")
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
+    params["models"]["components"] = ["gru", "xgboost"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    assert [name for name in stage_names(tmp_path) if "@" in name] == ["train@gru", "train@xgboost"]
+    params["models"]["components"] = []
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(BadInputError, match=r"models\.components is to be a list"):
+        stage_names(tmp_path)
 
 
 def test_each_stage_is_a_module_that_exists() -> None:
