@@ -16,6 +16,7 @@ from tidegate.commands import (
     replay,
     services,
     trading,
+    trials,
 )
 
 REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
@@ -30,4 +31,5 @@ REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     execution.register,
     ledger.register,
     replay.register,
+    trials.register,
 )

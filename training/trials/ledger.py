@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import sqlalchemy as sa
 import structlog
@@ -231,7 +231,7 @@ class TrialLedger:
         self,
         lineage: str | None = None,
         study: str | None = None,
-        kind: Kind | None = None,
+        kind: str | None = None,
         status: Status | str | None = None,
         subject: str | None = None,
         parent: str | None = None,
@@ -242,7 +242,7 @@ class TrialLedger:
         """Return trials in the order they began (``newest``: the other way round), those that meet every condition.
 
         Raises:
-            BadInputError: an id of ``ids`` is not in the ledger, or a status does not exist.
+            BadInputError: an id of ``ids`` is not in the ledger, or there is no such kind or status.
             IntegrityError: a row was edited into something that is no trial.
             UnavailableError: the database does not answer.
         """
@@ -318,8 +318,7 @@ class TrialLedger:
     ) -> list[dict[str, Any]]:
         if os.getpid() != self._owner.pid:
             raise UsageError("the trial ledger was opened by another process: open one in each")
-        if kind not in get_args(Kind):
-            raise BadInputError(f"no kind of trial {kind!r}: there are {', '.join(get_args(Kind))}")
+        queries.check_kind(kind)
         for name, value in (("study", study), ("subject", subject), ("lineage", lineage), ("code_digest", code_digest)):
             if not value.strip():
                 raise BadInputError(f"a trial needs a {name}: it is empty")

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from core.errors import BadInputError, IntegrityError
 from training.trials import series
-from training.trials.record import GENESIS, Head, Kind, Status, StudySummary, TrialRecord, record_of
+from training.trials.record import GENESIS, KINDS, Head, Kind, Status, StudySummary, TrialRecord, record_of
 from training.trials.tables import axes, lineages, trials
 from training.trials.tables import returns as stored
 from training.trials.transaction import reading
@@ -21,7 +21,9 @@ def trials_of(
     engine: sa.Engine, conditions: Mapping[str, Any], ids: Sequence[str] | None, limit: int | None, newest: bool
 ) -> list[TrialRecord]:
     """See ``TrialLedger.trials``."""
-    status = conditions.get("status")
+    kind, status = conditions.get("kind"), conditions.get("status")
+    if kind is not None:
+        check_kind(kind)
     if status is not None and status not in list(Status):
         raise BadInputError(f"no status {status!r} of a trial: there are {', '.join(Status)}")
     chosen = sa.select(*_COLUMNS)
@@ -116,6 +118,16 @@ def head(engine: sa.Engine, lineage: str) -> Head:
     if row is None:
         return Head(lineage, 0, 0, GENESIS)
     return Head(lineage, row["last_sequence"], row["closed"], row["head_hash"])
+
+
+def check_kind(kind: str) -> None:
+    """Refuse a kind that does not exist.
+
+    Raises:
+        BadInputError: it does not.
+    """
+    if kind not in KINDS:
+        raise BadInputError(f"no kind of trial {kind!r}: there are {', '.join(KINDS)}")
 
 
 def _summary(study: str, lineage: str, rows: Sequence[sa.RowMapping]) -> StudySummary:
