@@ -107,8 +107,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return cls(passed=bool(rules) and all(rule.passed for rule in rules), rules=rules)
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why a model may (or may not) be let through, and from what it was made."""
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Why a model may (or may not) be let through, and from what it was made.
+
+    What is left at its default is not written, so that the digest of a document stays what it was when fields are
+    added.
+    """
 
     model_digest: str
     manifest_digest: str
@@ -119,6 +123,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     git_commit: str
     out_of_sample: dict[str, Any]
     verdict: Verdict
+    bundle_digest: str | None = None  # of ``bundle.json``, the evidence in full; None: made before there was one
 
     @property
     def digest(self) -> str:

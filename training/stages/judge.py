@@ -3,15 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from core.clock import to_rfc3339
 from core.files import read_json, write_json
 from serving.release.evidence import Evidence, Manifest
 from training.evaluation.report import Evaluation, evaluate
-from training.evidence import judge as apply_gate
+from training.evidence import LEDGER_FILE, PAGE_FILE, GatePolicy, judge
+from training.evidence.page import write_page
 from training.models import BLEND, model_folder
 from training.package import CHOSEN, TrainingReport, copy_package, read_out_of_fold, read_training
+from training.stages.bundle import make_bundle
 from training.stages.context import Context, load_context
 from training.stages.progress import Progress
 from training.tracking import Tracker
@@ -31,6 +34,7 @@ def evaluation() -> None:
 
     progress = Progress("evaluate")
     context = load_context()
+    policy = GatePolicy.from_params(context.parameters.raw)
     reports = {name: read_training(model_folder(name)) for name in models_of(context)}
     predictions = {name: read_out_of_fold(model_folder(name), context.dataset) for name in models_of(context)}
     result = evaluate(context.dataset, context.folds, predictions, context.parameters)
@@ -43,11 +47,10 @@ def evaluation() -> None:
             f"[{sharpe['low']:+.2f}, {sharpe['high']:+.2f}]"
         )
     chosen = content["chosen"]
-    verdict = apply_gate(models[chosen], content["baselines"], reports[chosen].parity, content["reference"])
-    content["verdict"] = {
-        "passed": verdict.passed,
-        "rules": [{name: getattr(rule, name) for name in rule.__struct_fields__} for rule in verdict.rules],
-    }
+    tracker = context.tracker()
+    bundle, head = make_bundle(context, content, predictions[chosen], reports[chosen], policy, tracker)
+    verdict = judge(bundle, policy)
+    content["verdict"] = msgspec.to_builtins(verdict)
     plots.equity(REPORTS / "equity.png", result.times_ns, result.performances)
     plots.calibration(REPORTS / "calibration.png", models)
     shares = {name: report.importance for name, report in reports.items() if report.importance is not None}
@@ -57,6 +60,9 @@ def evaluation() -> None:
     copy_package(model_folder(chosen))
     manifest = Manifest.load(CHOSEN)
     lineage = context.lineage
+    bundle_digest = bundle.save(REPORTS)
+    write_json(REPORTS / LEDGER_FILE, msgspec.to_builtins(head) if head else None)
+    write_page(REPORTS / PAGE_FILE, bundle, verdict, policy)
     Evidence(
         model_digest=manifest.model_digest,
         manifest_digest=manifest.digest,
@@ -67,6 +73,7 @@ def evaluation() -> None:
         git_commit=lineage.git_commit,
         out_of_sample=_out_of_sample(content),
         verdict=verdict,
+        bundle_digest=bundle_digest,
     ).save(CHOSEN)
     # The last file: whoever finds it finds everything else.
     write_json(REPORTS / "evaluation.json", content)
