@@ -27,7 +27,7 @@ QUESTIONS = {
     "next_direction": "direction",
     "next_movement": "movement",
 }
-MAXIMUM_ROWS = 120_000  # of the feature checks: beyond it every n-th decision time is looked at
+MAXIMUM_ROWS = 40_000  # of the feature checks: beyond it every n-th decision time is looked at
 
 
 def check_leaks(dataset: Dataset, folds: Sequence[Split], seed: int, limits: LeakLimits | None = None) -> LeakReport:

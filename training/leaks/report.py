@@ -46,7 +46,7 @@ class FeatureCheck(msgspec.Struct, frozen=True):
 
 
 class LeakReport(msgspec.Struct, frozen=True):
-    """The verdict of the leak checks. ``noise`` is the largest skill any feature had on rotated answers, by question."""
+    """The verdict of the leak checks. ``noise``: the largest skill any feature had on rotated answers, by question."""
 
     rules: tuple[LeakRule, ...]
     features: tuple[FeatureCheck, ...]
