@@ -10,6 +10,9 @@ which a label is called long or short:
   their excess over any threshold is exponential with mean ``s/√2`` (Kotz, Kozubowski and Podgórski, *The Laplace
   Distribution and Generalizations*, 2001); FX returns, which have fat tails, are nearer to it than to a normal law.
 * Expected return: ``e = (p_long − p_short)·(m·c + s/√2)``; the flat class is taken as symmetric around zero.
+* A model of meta-labels says only whether the side of a primary rule pays, with probability ``p``; what does not pay
+  is lost, not missed. There ``p − (1 − p)·l`` takes the place of the difference, on that side and never below 0, with
+  ``l`` the loss in units of the win (stop over target).
 * Edge after cost: ``max(|e| − c, 0)``, on the side of ``e``.
 * Kelly fraction of a small edge: ``edge / s²`` (Kelly, "A New Interpretation of Information Rate", Bell System
   Technical Journal 35, 1956; continuous form: Thorp, "The Kelly Criterion in Blackjack, Sports Betting and the Stock
@@ -52,16 +55,19 @@ class SizingParameters(msgspec.Struct, frozen=True):
     hold_cost_share: float = 1.0  # of the round-trip cost that the edge of a held position must exceed
     horizon: int = 1  # steps a label looks ahead
     minimum_edge: float = 1.0  # multiple of the round-trip cost from which a label is called long or short
+    skip_loss: float = 0.0  # of meta-labels: what a trade that does not pay loses, in wins; 0: no meta-labels
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "SizingParameters":
-        """Build from a whole ``params.yaml``: its ``strategy`` section, horizon and edge from ``labels``.
+        """Build from a whole ``params.yaml``: its ``strategy`` section; horizon, edge and loss from ``labels``.
 
         Raises:
             BadInputError: a value is missing, of the wrong type or out of range, or a name is unknown.
         """
         labels = params.get("labels", {})
         more = {key: labels[key] for key in ("horizon", "minimum_edge") if key in labels}
+        if labels.get("kind") == "meta_labels":
+            more["skip_loss"] = _skip_loss(labels.get("barriers") or {})
         parameters = section(params, "strategy", cls, _OF_OTHERS, more)
         parameters.check()
         return parameters
@@ -81,6 +87,7 @@ class SizingParameters(msgspec.Struct, frozen=True):
             "take_profit_volatilities",
             "trailing_stop_volatilities",
             "minimum_edge",
+            "skip_loss",
         ):
             if not getattr(self, name) >= 0:
                 raise BadInputError(f"strategy parameter {name} must not be negative, not {getattr(self, name)}")
@@ -142,6 +149,9 @@ def target_fraction(
     sigma = np.asarray(volatility, np.float64) * math.sqrt(parameters.horizon)
     cost = np.asarray(cost_return, np.float64)
     tilt = np.asarray(probability_long, np.float64) - np.asarray(probability_short, np.float64)
+    if parameters.skip_loss:
+        taken = np.abs(tilt)
+        tilt = np.copysign(np.maximum(taken - (1.0 - taken) * parameters.skip_loss, 0.0), tilt)
     with np.errstate(all="ignore"):
         expected = tilt * (parameters.minimum_edge * cost + sigma / math.sqrt(2.0))
         edge = np.maximum(np.abs(expected) - cost, 0.0)
@@ -163,7 +173,9 @@ def _one_target(
     variance = sigma * sigma
     if not (variance > 0 and sigma > 0 and cost >= 0):
         return 0.0
-    expected = (probability_long - probability_short) * (parameters.minimum_edge * cost + sigma / math.sqrt(2.0))
+    expected = _tilt(probability_short, probability_long, parameters) * (
+        parameters.minimum_edge * cost + sigma / math.sqrt(2.0)
+    )
     edge = abs(expected) - cost
     if not edge > 0:
         return 0.0
@@ -172,6 +184,21 @@ def _one_target(
     cap = min(parameters.target_volatility / yearly, parameters.maximum_leverage_per_instrument)
     size = math.copysign(min(kelly, cap), expected)
     return size if math.isfinite(size) else 0.0
+
+
+def _tilt(probability_short: float, probability_long: float, parameters: SizingParameters) -> float:
+    """Return how much more is won than lost, in wins, signed by the side."""
+    tilt = probability_long - probability_short
+    if not parameters.skip_loss:
+        return tilt
+    taken = abs(tilt)
+    return math.copysign(max(taken - (1.0 - taken) * parameters.skip_loss, 0.0), tilt)
+
+
+def _skip_loss(barriers: Mapping[str, Any]) -> float:
+    """Return what a trade that does not pay loses, in wins: stop over target, 1 where one of them is not set."""
+    target, stop = barriers.get("take_profit", 1.0), barriers.get("stop_loss", 1.0)
+    return float(stop) / float(target) if target and stop else 1.0
 
 
 def held_fraction(
@@ -193,7 +220,9 @@ def held_fraction(
     if target != 0.0 or not current or not (volatility > 0 and cost_return >= 0):
         return target
     sigma = volatility * math.sqrt(parameters.horizon)
-    expected = (probability_long - probability_short) * (parameters.minimum_edge * cost_return + sigma / math.sqrt(2.0))
+    expected = _tilt(probability_short, probability_long, parameters) * (
+        parameters.minimum_edge * cost_return + sigma / math.sqrt(2.0)
+    )
     if not (expected * current > 0 and abs(expected) > parameters.hold_cost_share * cost_return):
         return target
     yearly = volatility * math.sqrt(parameters.steps_per_year)
