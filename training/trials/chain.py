@@ -11,11 +11,11 @@ import msgspec
 import sqlalchemy as sa
 
 from core.errors import RefusedError
+from training.trials.database import insert_new, now_ns
 from training.trials.owner import Owner, end, present, why_gone
-from training.trials.record import Status, row_hash, trial_id
+from training.trials.record import GENESIS, Status, row_hash, trial_id
 from training.trials.series import Series
 from training.trials.tables import axes, lineages, owners, returns, trials
-from training.trials.transaction import insert_new, lock_lineage, now_ns
 
 _OUTCOME = ("status", "folds", "values", "reason", "closed_ns", "duration_ns", "steps", "axis_digest", "returns_digest")
 _CHAINED = ("position", "previous_hash", "hash")
@@ -41,7 +41,7 @@ def begin_rows(
     lineage, study = rows[0]["lineage"], rows[0]["study"]
     if done is None:
         owner = present(connection, owner)
-        first = lock_lineage(connection, lineage)["last_sequence"] + 1
+        first = _lock(connection, lineage)["last_sequence"] + 1
     else:  # the reply to an earlier commit was lost
         first = int(done.sequence)
         owner = msgspec.structs.replace(owner, owner=done.owner)
@@ -71,7 +71,7 @@ def close_rows(
         RefusedError: a row is not running any more, because its owner had been declared gone.
     """
     lineage = begun[0]["lineage"]
-    head = lock_lineage(connection, lineage)
+    head = _lock(connection, lineage)
     sequences = [row["sequence"] for row in begun]
     columns = [trials.c[name] for name in ("sequence", "status", "reason", "closed_ns", *_CHAINED)]
     found = {
@@ -134,7 +134,7 @@ def orphaned(connection: sa.Connection) -> list[tuple[str, str]]:
 
 def close_lost(connection: sa.Connection, owner: str, lineage: str, reason: str, closed_ns: int) -> int:
     """Close the running rows of an owner in one lineage as lost; return how many."""
-    lock_lineage(connection, lineage)
+    _lock(connection, lineage)
     rows = [
         dict(row)
         for row in connection.execute(
@@ -148,6 +148,13 @@ def close_lost(connection: sa.Connection, owner: str, lineage: str, reason: str,
     outcome = {"status": str(Status.LOST), "reason": reason, "closed_ns": closed_ns}
     close_rows(connection, rows, [Outcome(outcome)] * len(rows))
     return len(rows)
+
+
+def _lock(connection: sa.Connection, lineage: str) -> sa.RowMapping:
+    """Lock a lineage until the end of the transaction, making it when it is new; return its row."""
+    insert_new(connection, lineages, {"lineage": lineage, "last_sequence": 0, "closed": 0, "head_hash": GENESIS})
+    chosen = sa.select(lineages).where(lineages.c.lineage == lineage).with_for_update()
+    return connection.execute(chosen).mappings().one()
 
 
 def _attempts(connection: sa.Connection, lineage: str, study: str, same: list[str], before: int) -> dict[str, int]:

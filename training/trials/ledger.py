@@ -1,43 +1,28 @@
 """The trial ledger (law 5): a row is committed as running before the work begins and closed by what became of it."""
 
-import fcntl
 import os
 import threading
 import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import Clock, LiveClock
-from core.database import create_engine, migrate
 from core.digest import digest_value
 from core.errors import BadInputError, TidegateError, UsageError
-from training.trials import chain, queries, verification
+from training.trials import chain, queries
 from training.trials.chain import Outcome
+from training.trials.database import Database
 from training.trials.owner import HEARTBEAT_SECONDS, beat, end, this_process
-from training.trials.record import (
-    Draft,
-    Head,
-    Kind,
-    Status,
-    StudySummary,
-    TrialRecord,
-    folds_text,
-    parameters_text,
-)
-from training.trials.series import Returns, Times
-from training.trials.tables import REVISION, trials
-from training.trials.transaction import reading, unavailable, write
+from training.trials.reader import TrialReader
+from training.trials.record import Draft, Kind, Status, folds_text, parameters_text
+from training.trials.tables import trials
 from training.trials.trial import Batch, Trial
 
 PATIENCE_SECONDS = 20.0  # a database that restarts is back by then; hours of fitting must not be lost to it
-_SQLITE_LOCK_SECONDS = 30
 _UNWRITTEN = {
     "status": str(Status.RUNNING),
     "folds": "[]",
@@ -55,7 +40,7 @@ _UNWRITTEN = {
 _log = structlog.get_logger("trials")
 
 
-class TrialLedger:
+class TrialLedger(TrialReader):
     """Write and read the trials of a database. Several processes may do so at once; each opens its own.
 
     Opening brings the tables up to date and closes as lost what processes that died left running.
@@ -70,33 +55,18 @@ class TrialLedger:
     """
 
     def __init__(self, url: str, clock: Clock | None = None, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        sqlite = url.startswith("sqlite")
-        if sqlite and (path := sa.make_url(url).database):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = create_engine(url, connect_timeout_seconds=_SQLITE_LOCK_SECONDS if sqlite else 5)
+        super().__init__(Database(url, patience_seconds))
         self._clock = clock or LiveClock()
-        self._patience = patience_seconds
         self._owner = this_process()
         self._running: set[str] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._heart: threading.Thread | None = None
         try:
-            with _alone(self._engine):
-                if not _current(self._engine):
-                    migrate(self._engine)
             self.sweep()
-        except SQLAlchemyError as error:
-            self._engine.dispose()
-            raise unavailable(error, self._engine) from error
         except BaseException:
-            self._engine.dispose()
+            self._database.dispose()
             raise
-
-    @property
-    def url(self) -> str:
-        """Where it is, without the password."""
-        return self._engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
         """Let go of the database. Trials that still run are closed as lost: nobody will end them."""
@@ -104,12 +74,12 @@ class TrialLedger:
         if self._heart is not None and os.getpid() == self._owner.pid:
             self._heart.join(timeout=5.0)
             try:
-                write(self._engine, lambda connection: end(connection, self._owner.owner), 0.0)
+                self._database.write(lambda connection: end(connection, self._owner.owner), 0.0)
                 if self._running:
                     self._close_orphans({self._owner.owner: "the ledger was closed while it ran"})
             except TidegateError as error:
                 _log.warning("trial_owner_not_ended", error=error.message)
-        self._engine.dispose()
+        self._database.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -221,88 +191,11 @@ class TrialLedger:
         Raises:
             UnavailableError: the database does not answer.
         """
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             gone = chain.lost_owners(connection, self._owner)
         for owner, _, heartbeat in gone:
-            write(self._engine, lambda c, o=owner, h=heartbeat: chain.declare_gone(c, o, h), self._patience)
+            self._database.write(lambda c, o=owner, h=heartbeat: chain.declare_gone(c, o, h))
         return self._close_orphans({owner: reason for owner, reason, _ in gone})
-
-    def trials(
-        self,
-        lineage: str | None = None,
-        study: str | None = None,
-        kind: str | None = None,
-        status: Status | str | None = None,
-        subject: str | None = None,
-        parent: str | None = None,
-        ids: Sequence[str] | None = None,
-        limit: int | None = None,
-        newest: bool = False,
-    ) -> list[TrialRecord]:
-        """Return trials in the order they began (``newest``: the other way round), those that meet every condition.
-
-        Raises:
-            BadInputError: an id of ``ids`` is not in the ledger, or there is no such kind or status.
-            IntegrityError: a row was edited into something that is no trial.
-            UnavailableError: the database does not answer.
-        """
-        conditions = {
-            "lineage": lineage,
-            "study": study,
-            "kind": kind,
-            "status": status,
-            "subject": subject,
-            "parent": parent,
-        }
-        return queries.trials_of(self._engine, conditions, ids, limit, newest)
-
-    def returns(self, trial_ids: Sequence[str]) -> tuple[Times, Returns]:
-        """Return the stored net returns on the times all of them have: int64 [T] and float64 [T, K] in given order.
-
-        Raises:
-            BadInputError: no ids, an unknown one, one without returns, or no time in common.
-            IntegrityError: a stored series is not what its row says.
-            UnavailableError: the database does not answer.
-        """
-        return queries.returns_of(self._engine, trial_ids)
-
-    def count(self, lineage: str, kind: Kind | None = None) -> int:
-        """Return how many trials were ever begun on a lineage, whatever became of them.
-
-        Raises:
-            IntegrityError: the rows are fewer or more than were begun.
-            UnavailableError: the database does not answer.
-        """
-        return queries.count(self._engine, lineage, kind)
-
-    def studies(self, lineage: str | None = None) -> list[StudySummary]:
-        """Return all studies, by the time they began.
-
-        Raises:
-            UnavailableError: the database does not answer.
-        """
-        return queries.studies(self._engine, lineage)
-
-    def lineages(self) -> list[str]:
-        """Return the names of all lineages."""
-        return queries.lineage_names(self._engine)
-
-    def head(self, lineage: str) -> Head:
-        """Return the end of a lineage's chain, to be kept with evidence and given to ``verify`` later."""
-        return queries.head(self._engine, lineage)
-
-    def verify(self, lineage: str, known: Sequence[Head] = (), series: bool = True) -> list[verification.Gap]:
-        """Check a lineage against its counter, its chain and its stored series; return every fault found.
-
-        Args:
-            lineage: whose rows.
-            known: heads kept elsewhere, which must still be part of the chain.
-            series: whether stored return series are read and compared too.
-
-        Raises:
-            UnavailableError: the database does not answer.
-        """
-        return verification.verify(self._engine, lineage, known, series)
 
     def _begin(
         self,
@@ -316,8 +209,8 @@ class TrialLedger:
         data_digest: str,
         run: str,
     ) -> list[dict[str, Any]]:
-        if os.getpid() != self._owner.pid:
-            raise UsageError("the trial ledger was opened by another process: open one in each")
+        if self._closing.is_set():
+            raise UsageError("the trial ledger was closed: open it again")
         queries.check_kind(kind)
         for name, value in (("study", study), ("subject", subject), ("lineage", lineage), ("code_digest", code_digest)):
             if not value.strip():
@@ -350,7 +243,7 @@ class TrialLedger:
             )
         with self._lock:
             owner = self._owner
-            self._owner, begun = write(self._engine, lambda c: chain.begin_rows(c, owner, rows), self._patience)
+            self._owner, begun = self._database.write(lambda c: chain.begin_rows(c, owner, rows))
             self._running.update(row["id"] for row in begun)
             if self._heart is None:
                 self._heart = threading.Thread(target=self._beat, name="trial heartbeat", daemon=True)
@@ -360,12 +253,12 @@ class TrialLedger:
     def _close(self, trials: Sequence[Trial]) -> None:
         rows = [trial.row for trial in trials]
         outcomes = [trial.outcome for trial in trials if trial.outcome is not None]
-        written = write(self._engine, lambda c: chain.close_rows(c, rows, outcomes), self._patience)
+        written = self._database.write(lambda c: chain.close_rows(c, rows, outcomes))
         for trial, row in zip(trials, written, strict=True):
             trial.row = row
 
     def _close_one(self, trial: Trial, outcome: Outcome) -> None:
-        trial.row = write(self._engine, lambda c: chain.close_rows(c, [trial.row], [outcome]), self._patience)[0]
+        trial.row = self._database.write(lambda c: chain.close_rows(c, [trial.row], [outcome]))[0]
 
     def _note(self, trial: Trial) -> None:
         """Put the folds so far on record. They are written again with the outcome, so a failure here may pass."""
@@ -375,7 +268,7 @@ class TrialLedger:
             .values(folds=folds_text(trial.folds))
         )
         try:
-            write(self._engine, lambda connection: connection.execute(statement).rowcount, 0.0)
+            self._database.write(lambda connection: connection.execute(statement).rowcount, 0.0)
         except TidegateError as error:
             _log.warning("trial_folds_not_noted", trial=trial.id, error=error.message)
 
@@ -393,16 +286,14 @@ class TrialLedger:
             _log.warning("trials_not_closed", trials=[trial.id for trial in begun], error=second.message)
 
     def _close_orphans(self, reasons: Mapping[str, str]) -> int:
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             found = chain.orphaned(connection)
         total = 0
         for owner, lineage in found:
             reason = reasons.get(owner, "its process ended without closing it")
             now = self._clock.time_ns()
-            total += write(
-                self._engine,
+            total += self._database.write(
                 lambda c, o=owner, name=lineage, why=reason, t=now: chain.close_lost(c, o, name, why, t),
-                self._patience,
             )
         if total:
             _log.warning("trials_lost", trials=total)
@@ -412,7 +303,7 @@ class TrialLedger:
         """Give a sign of life while the process lives."""
         while not self._closing.wait(HEARTBEAT_SECONDS):
             try:
-                alive = write(self._engine, lambda connection: beat(connection, self._owner), 0.0)
+                alive = self._database.write(lambda connection: beat(connection, self._owner), 0.0)
             except TidegateError as error:
                 _log.warning("trial_heartbeat_missed", error=error.message)
                 continue
@@ -422,24 +313,3 @@ class TrialLedger:
 
 def _keep(*_: Any) -> None:
     """Do nothing: a batch writes its outcomes when it ends."""
-
-
-@contextmanager
-def _alone(engine: sa.Engine) -> Generator[None]:
-    """Let one process at a time make a SQLite file; PostgreSQL has a lock of its own for that."""
-    path = engine.url.database
-    if engine.dialect.name != "sqlite" or not path:
-        yield
-        return
-    with Path(f"{path}.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
-def _current(engine: sa.Engine) -> bool:
-    """Whether the tables are there: migrating takes a second that a worker process need not spend."""
-    with engine.connect() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return False
-        found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars()
-        return REVISION in set(found)

@@ -16,8 +16,8 @@ import msgspec
 import sqlalchemy as sa
 
 from core.embedded.guardian import process_start
+from training.trials.database import now_ns
 from training.trials.tables import owners
-from training.trials.transaction import now_ns
 
 HEARTBEAT_SECONDS = 15.0
 LEASE_SECONDS = 120.0  # eight heartbeats: a long pause of a virtual machine or of the network is no death

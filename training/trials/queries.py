@@ -8,17 +8,17 @@ import sqlalchemy as sa
 
 from core.errors import BadInputError, IntegrityError
 from training.trials import series
+from training.trials.database import Database
 from training.trials.record import GENESIS, KINDS, Head, Kind, Status, StudySummary, TrialRecord, record_of
 from training.trials.tables import axes, lineages, trials
 from training.trials.tables import returns as stored
-from training.trials.transaction import reading
 
 _AT_ONCE = 500  # ids in one condition: databases bound their number
 _COLUMNS = [trials.c[name] for name in TrialRecord.__struct_fields__]
 
 
 def trials_of(
-    engine: sa.Engine, conditions: Mapping[str, Any], ids: Sequence[str] | None, limit: int | None, newest: bool
+    database: Database, conditions: Mapping[str, Any], ids: Sequence[str] | None, limit: int | None, newest: bool
 ) -> list[TrialRecord]:
     """See ``TrialLedger.trials``."""
     kind, status = conditions.get("kind"), conditions.get("status")
@@ -32,7 +32,7 @@ def trials_of(
             chosen = chosen.where(trials.c[name] == str(value))
     order = (trials.c.begun_ns, trials.c.lineage, trials.c.sequence)
     chosen = chosen.order_by(*(column.desc() for column in order) if newest else order).limit(limit)
-    with reading(engine) as connection:
+    with database.reading() as connection:
         if ids is None:
             return [_record(row) for row in connection.execute(chosen).mappings()]
         found: dict[str, TrialRecord] = {}
@@ -43,13 +43,13 @@ def trials_of(
     return [found[key] for key in dict.fromkeys(ids) if key in found][:limit]
 
 
-def returns_of(engine: sa.Engine, trial_ids: Sequence[str]) -> tuple[series.Times, series.Returns]:
+def returns_of(database: Database, trial_ids: Sequence[str]) -> tuple[series.Times, series.Returns]:
     """See ``TrialLedger.returns``."""
     if not trial_ids:
         raise BadInputError("no trials given: name at least one whose returns are wanted")
     known: dict[str, series.Times] = {}
     found: dict[str, tuple[series.Times, series.Returns]] = {}
-    with reading(engine) as connection:
+    with database.reading() as connection:
         for part in _parts(trial_ids):
             chosen = (
                 sa.select(trials.c.id, trials.c.axis_digest, trials.c.returns_digest, stored.c.content)
@@ -69,9 +69,9 @@ def returns_of(engine: sa.Engine, trial_ids: Sequence[str]) -> tuple[series.Time
     return series.align([found[key][0] for key in trial_ids], [found[key][1] for key in trial_ids])
 
 
-def count(engine: sa.Engine, lineage: str, kind: Kind | None) -> int:
+def count(database: Database, lineage: str, kind: Kind | None) -> int:
     """See ``TrialLedger.count``."""
-    with reading(engine) as connection:
+    with database.reading() as connection:
         begun = connection.execute(sa.select(lineages.c.last_sequence).where(lineages.c.lineage == lineage)).scalar()
         rows = sa.select(sa.func.count()).select_from(trials).where(trials.c.lineage == lineage)
         present = int(connection.execute(rows).scalar_one())
@@ -85,7 +85,7 @@ def count(engine: sa.Engine, lineage: str, kind: Kind | None) -> int:
         return int(connection.execute(rows.where(trials.c.kind == kind)).scalar_one())
 
 
-def studies(engine: sa.Engine, lineage: str | None) -> list[StudySummary]:
+def studies(database: Database, lineage: str | None) -> list[StudySummary]:
     """See ``TrialLedger.studies``."""
     key = (trials.c.study, trials.c.lineage, trials.c.kind, trials.c.status)
     chosen = sa.select(
@@ -97,23 +97,23 @@ def studies(engine: sa.Engine, lineage: str | None) -> list[StudySummary]:
     if lineage is not None:
         chosen = chosen.where(trials.c.lineage == lineage)
     groups: dict[tuple[str, str], list[sa.RowMapping]] = {}
-    with reading(engine) as connection:
+    with database.reading() as connection:
         for row in connection.execute(chosen).mappings():
             groups.setdefault((row["study"], row["lineage"]), []).append(row)
     found = [_summary(study, name, rows) for (study, name), rows in groups.items()]
     return sorted(found, key=lambda one: (one.first_begun_ns, one.study, one.lineage))
 
 
-def lineage_names(engine: sa.Engine) -> list[str]:
+def lineage_names(database: Database) -> list[str]:
     """Return the names of all lineages that have a counter or a row."""
-    with reading(engine) as connection:
+    with database.reading() as connection:
         names = sa.union(sa.select(lineages.c.lineage), sa.select(trials.c.lineage).distinct())
         return sorted(connection.execute(names).scalars())
 
 
-def head(engine: sa.Engine, lineage: str) -> Head:
+def head(database: Database, lineage: str) -> Head:
     """See ``TrialLedger.head``."""
-    with reading(engine) as connection:
+    with database.reading() as connection:
         row = connection.execute(sa.select(lineages).where(lineages.c.lineage == lineage)).mappings().one_or_none()
     if row is None:
         return Head(lineage, 0, 0, GENESIS)

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from core.errors import IntegrityError
 from training.trials import series
+from training.trials.database import Database
 from training.trials.record import GENESIS, Head, Status, row_hash, trial_id
 from training.trials.tables import axes, lineages, trials
 from training.trials.tables import returns as stored
-from training.trials.transaction import reading
 
 _AT_ONCE = 200
 
@@ -45,9 +45,9 @@ class _Row(msgspec.Struct, frozen=True):
     computed: str
 
 
-def verify(engine: sa.Engine, lineage: str, known: Sequence[Head], with_series: bool) -> list[Gap]:
+def verify(database: Database, lineage: str, known: Sequence[Head], with_series: bool) -> list[Gap]:
     """See ``TrialLedger.verify``."""
-    with reading(engine) as connection:
+    with database.reading() as connection:
         counter = connection.execute(sa.select(lineages).where(lineages.c.lineage == lineage)).mappings().one_or_none()
         chosen = sa.select(trials).where(trials.c.lineage == lineage).order_by(trials.c.sequence)
         result = connection.execution_options(yield_per=1000).execute(chosen).mappings()
