@@ -20,6 +20,14 @@ class Candidates:
     space: Space
     base: NDArray[np.float64]
 
+    @property
+    def memory(self) -> int:
+        """Bars that warm the rule up before a window: the largest whole parameter it can be given."""
+        largest = self.base.copy()
+        for name, high in zip(self.space.names, self.space.high, strict=True):
+            largest[self.rule.names.index(name)] = high
+        return int(max(v for v, item in zip(largest, self.rule.parameters, strict=True) if item.integer))
+
     @classmethod
     def of(cls, parameters: StrategySearchParameters) -> "Candidates":
         """Put the space beside the rule and check that the rule takes every value in it.

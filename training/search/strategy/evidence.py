@@ -5,21 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import BadInputError
 from serving.release.evidence import Rule, Verdict
-from training.search.strategy.outcome import Estimate, Performance, Selection, Span
+from training.evidence.policy import GatePolicy
+from training.evidence.search import SearchEvidence
+from training.search.strategy.objectives import drawdown
+from training.search.strategy.outcome import Estimate, Performance, Span
 from training.search.strategy.parameters import StrategySearchParameters
-from training.statistics.effective import effective_trials
-from training.statistics.overfitting import probability_of_overfitting
 from training.statistics.resampling import automatic_block_length, bootstrap_interval
-from training.statistics.sharpe import deflated_sharpe, probabilistic_sharpe, sharpe_ratios
+from training.statistics.sharpe import probabilistic_sharpe
 
 Returns = NDArray[np.float64]
 Times = NDArray[np.int64]
 
-_DRAWS = 2000
+DRAWS = 2000
 _YEAR = 365.25 * 86_400_000_000_000
-_LEAST_TRIALS = 10  # for a probability of overfitting: the rank of one among fewer says little
 
 
 def days_a_year(times_ns: Times) -> float:
@@ -35,11 +34,10 @@ def performance(times_ns: Times, daily: Returns, trials: Sequence[str], seed: in
     """
     scale = days_a_year(times_ns)
     span = Span(int(times_ns[0]), int(times_ns[-1]), len(times_ns))
-    path = np.cumsum(daily)
-    drawdown = float((np.maximum(np.maximum.accumulate(path), 0.0) - path).max())
+    deepest = float(drawdown(daily))
     if not daily.any():
         nothing = Estimate(0.0, 0.0, 0.0)
-        return Performance(span, nothing, nothing, drawdown, 0.5, tuple(trials))
+        return Performance(span, nothing, nothing, deepest, 0.5, tuple(trials))
     block = automatic_block_length(daily).stationary
 
     def mean(samples: Returns) -> Returns:
@@ -49,109 +47,100 @@ def performance(times_ns: Times, daily: Returns, trials: Sequence[str], seed: in
         deviation = np.maximum(samples[:, :, 0].std(axis=1, ddof=1), 1e-12)
         return samples[:, :, 0].mean(axis=1) / deviation * np.sqrt(scale)
 
-    ratio = bootstrap_interval(daily, sharpe, block, _DRAWS, seed)
-    earned = bootstrap_interval(daily, mean, block, _DRAWS, seed)
+    ratio = bootstrap_interval(daily, sharpe, block, DRAWS, seed)
+    earned = bootstrap_interval(daily, mean, block, DRAWS, seed)
     chance = probabilistic_sharpe(daily)
     return Performance(
         span,
         Estimate(ratio.value, ratio.low, ratio.high),
         Estimate(earned.value, earned.low, earned.high),
-        drawdown,
+        deepest,
         min(chance.probability, chance.robust_probability),
         tuple(trials),
     )
 
 
-def selection(times_ns: Times, matrix: Returns, winner: int, seed: int, lineage_trials: int, looks: int) -> Selection:
-    """Return what is left of the winner after the search.
-
-    Args:
-        times_ns: the days of the matrix, [D].
-        matrix: stored daily returns of every trial of the study, [D, K].
-        winner: its column.
-        seed: of the clustering.
-        lineage_trials: rows of the ledger on this data.
-        looks: earlier looks at the unseen span.
-    """
-    scale = np.sqrt(days_a_year(times_ns))
-    effective = effective_trials(matrix, seed)
-    number = max(effective.number, 1.0)
-    deflated = deflated_sharpe(matrix[:, winner], sharpe_ratios(matrix), number)
-    return Selection(
-        matrix.shape[1],
-        lineage_trials,
-        number,
-        min(deflated.probability, deflated.robust_probability),
-        deflated.benchmark * scale,
-        deflated.sharpe * scale,
-        _overfitting(matrix),
-        looks,
-    )
-
-
-def _overfitting(matrix: Returns) -> float | None:
-    """Return the probability of overfitting over trials that differ; None where fewer than ten do."""
-    moving = matrix[:, matrix.any(axis=0)]
-    different = np.unique(moving, axis=1) if moving.size else moving
-    if different.shape[1] < _LEAST_TRIALS:
-        return None
-    try:
-        return probability_of_overfitting(different).probability
-    except BadInputError:  # days too few for its blocks
-        return None
-
-
 def judge(
     given: StrategySearchParameters,
-    share: float,
+    policy: GatePolicy,
+    plateau: float,
     walk_forward: Performance,
-    chosen: Selection,
-    unseen: Performance | None,
+    unseen: Performance,
+    search: SearchEvidence,
+    gaps: Sequence[str],
 ) -> Verdict:
-    """Judge the winner: plateau, search-aware deflation, overfitting, walk-forward, unseen span."""
-    limits = given.limits
+    """Judge the winner: by the gate's policy where it speaks of searches, and by what only a search has.
+
+    Args:
+        given: limits of plateau, walk-forward path and unseen span.
+        policy: the gate's; a rule whose limit is null is left out.
+        plateau: share of the winner's neighbours that hold.
+        walk_forward: of the folds' choices on their test windows.
+        unseen: of the winner on the unseen span.
+        search: deflated by every trial.
+        gaps: of the trial ledger.
+    """
+    chance = "is the probability that the true Sharpe ratio behind {:+.2f} {} is above zero"
     rules = [
-        _rule("plateau", share, given.plateau.share, "of the winner's neighbours hold up", True),
-        _rule(
-            "deflated_sharpe",
-            chosen.deflated_sharpe,
-            limits.deflated_sharpe,
-            f"is the probability that the winner beats the best of {chosen.effective_trials:.1f} lucky trials",
-            True,
-        ),
-        _rule(
-            "overfitting",
-            chosen.overfitting,
-            limits.overfitting,
-            f"is the probability that choosing among these {chosen.trials} trials overfits",
-            False,
-        ),
+        _rule("plateau", plateau, given.plateau.share, "of the winner's neighbours hold up", True),
         _rule(
             "walk_forward",
             walk_forward.probability,
-            limits.walk_forward,
-            f"is the probability that the walk-forward Sharpe ratio of {walk_forward.sharpe.value:+.2f} is above zero",
+            given.limits.walk_forward,
+            chance.format(walk_forward.sharpe.value, "out of sample, walk-forward,"),
             True,
         ),
+        _rule(
+            "unseen",
+            unseen.probability,
+            given.limits.unseen,
+            chance.format(unseen.sharpe.value, "on the unseen span"),
+            True,
+        ),
+        _rule(
+            "deflated_sharpe",
+            search.deflated,
+            policy.minimum_deflated_sharpe,
+            f"is the probability that the winner beats the best of {search.effective:.1f} lucky trials",
+            True,
+        ),
+        _rule(
+            "superiority",
+            search.superiority,
+            policy.maximum_superiority_p,
+            f"is the p-value of the best of {search.series} trials against never trading",
+            False,
+        ),
+        _rule(
+            "overfitting",
+            search.overfitting,
+            policy.maximum_overfitting,
+            "is the probability that the best of one half of the days is below the median in the other",
+            False,
+        ),
+        _rule(
+            "loss_probability",
+            search.loss_probability,
+            policy.maximum_loss_probability,
+            "is the probability that the best of one half of the days loses in the other",
+            False,
+        ),
     ]
-    if unseen is not None:
-        words = (
-            f"is the probability that the Sharpe ratio of {unseen.sharpe.value:+.2f} on the unseen span is above zero"
-        )
-        rules.append(_rule("unseen", unseen.probability, limits.unseen, words, True))
-    return Verdict.of(*rules)
+    if policy.complete_ledger:
+        words = "; ".join(gaps) if gaps else "every trial that was begun is on record, and none was changed"
+        rules.append(Rule(rule="complete_ledger", passed=not gaps, value=float(len(gaps)), limit=0.0, words=words))
+    return Verdict.of(*(rule for rule in rules if rule is not None))
 
 
-def _rule(name: str, value: float | None, limit: float, words: str, least: bool) -> Rule:
-    """Return a rule with a sentence that says by how much; what could not be computed fails."""
+def _rule(name: str, value: float | None, limit: float | None, words: str, least: bool) -> Rule | None:
+    """Return a rule with a sentence that says by how much; what could not be computed fails, no limit is no rule."""
+    if limit is None:
+        return None
     if value is None:
         return Rule(
-            rule=name, passed=False, value=None, limit=limit, words="could not be computed: too few trials or days"
+            rule=name, passed=False, value=None, limit=limit, words="could not be computed: too few trials moved"
         )
     passed = value >= limit if least else value <= limit
-    gap = abs(value - limit)
-    side = "at least" if least else "at most"
-    margin = f"{gap:.1%} {'to spare' if passed else 'short' if least else 'too much'}"
-    return Rule(
-        rule=name, passed=passed, value=value, limit=limit, words=f"{value:.1%} {words}; {side} {limit:.1%}: {margin}"
-    )
+    margin = f"{abs(value - limit):.1%} {'to spare' if passed else 'short' if least else 'too much'}"
+    said = f"{value:.1%} {words}; {'at least' if least else 'at most'} {limit:.1%}: {margin}"
+    return Rule(rule=name, passed=passed, value=value, limit=limit, words=said)

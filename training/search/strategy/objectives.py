@@ -1,7 +1,7 @@
 """What a window of returns is measured by, the same for fitness, choice and report.
 
-All figures are of one window of whole days: ``daily`` are net returns of a day as a fraction of the equity at the
-start of the window's backtest, sums of the steps' (no compounding: a fraction early and late counts the same).
+All figures are of one backtest of one window: it begins flat with the initial balance, after bars that only warmed the
+rule up. ``daily`` are net returns of whole days as a fraction of the equity at their start.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class WindowSeries(Protocol):
 
     @property
     def daily(self) -> Figures:
-        """Net returns, float64 [P, D]."""
+        """Net returns, float64 [P, D], above -1."""
         ...
 
     @property
@@ -31,7 +31,7 @@ class WindowSeries(Protocol):
 
     @property
     def trades(self) -> Figures:
-        """Closed and opened fills in the window, float64 [P]."""
+        """Trades in the window, float64 [P]."""
         ...
 
     @property
@@ -64,9 +64,13 @@ def _sharpe(window: WindowSeries) -> Figures:
 
 
 def _drawdown(window: WindowSeries) -> Figures:
-    """Return the deepest fall of the summed returns below their running maximum, as a positive fraction."""
-    path = np.cumsum(window.daily, axis=1)
-    return (np.maximum(np.maximum.accumulate(path, axis=1), 0.0) - path).max(axis=1)
+    return drawdown(window.daily)
+
+
+def drawdown(daily: Figures) -> Figures:
+    """Return the deepest fall of the equity below its running maximum as a fraction of that; [..., D] to [...]."""
+    equity = np.cumprod(1.0 + daily, axis=-1)
+    return (1.0 - equity / np.maximum(np.maximum.accumulate(equity, axis=-1), 1.0)).max(axis=-1)
 
 
 def _turnover(window: WindowSeries) -> Figures:
@@ -78,9 +82,9 @@ def _trades(window: WindowSeries) -> Figures:
 
 
 MEASURES: dict[str, Measure] = {
-    "return": Measure(1, "net return a year, of the initial balance", _return),
+    "return": Measure(1, "mean net return a year, not compounded", _return),
     "sharpe": Measure(1, "net Sharpe ratio a year, from daily returns", _sharpe),
-    "drawdown": Measure(-1, "deepest drawdown, of the initial balance", _drawdown),
+    "drawdown": Measure(-1, "deepest drawdown, share of the highest equity before it", _drawdown),
     "volatility": Measure(-1, "volatility of the net return a year", _volatility),
     "turnover": Measure(-1, "traded notional a year, in multiples of the initial balance", _turnover),
     "trades": Measure(-1, "trades a year", _trades),

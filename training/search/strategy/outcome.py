@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 
 from serving.release.evidence import Verdict
+from training.evidence.search import SearchEvidence
 from training.search.strategy.state import Generation
+from training.trials import Head
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -30,8 +32,8 @@ class Performance(msgspec.Struct, frozen=True):
     Attributes:
         span: the days.
         sharpe: yearly.
-        return_a_year: of the initial balance.
-        drawdown: deepest, of the initial balance.
+        return_a_year: mean, not compounded.
+        drawdown: deepest, share of the highest equity before it.
         probability: that the true Sharpe ratio is above zero (Bailey and López de Prado 2012), the smaller of the
             plain and the autocorrelation-robust one.
         trials: the ledger rows whose returns these are, in the order of the days.
@@ -70,27 +72,25 @@ class Member(msgspec.Struct, frozen=True):
     unseen: dict[str, float]
 
 
-class Selection(msgspec.Struct, frozen=True):
-    """What the number of trials does to the evidence, computed from the ledger's stored returns.
+class Ledger(msgspec.Struct, frozen=True):
+    """What the trial ledger held of this data when the result was written; evidence is computed from its rows.
 
     Attributes:
-        trials: rows of the study with returns; the matrix that everything here is computed from.
-        lineage_trials: rows of any kind and study on the same data.
-        effective_trials: independent trials behind them.
-        deflated_sharpe: probability that the winner's true Sharpe ratio beats the best of as many lucky ones.
-        benchmark_sharpe: yearly Sharpe ratio that luck alone would have found.
-        winner_sharpe: yearly, on the same days (in-sample).
-        overfitting: probability of backtest overfitting by CSCV; None where the trials are too few or all alike.
-        looks: how often the unseen span of this data was looked at before this validation, by any study.
+        trials: rows of the lineage, of any kind and study.
+        by_status: how many of each outcome.
+        used: rows whose returns entered the evidence.
+        gaps: what is missing or changed; empty when the ledger is whole.
+        rows_digest: over the identities and series of all rows.
+        head: end of the hash chain, to be verified against later.
+        looks: studies that had looked at the unseen span before this one.
     """
 
     trials: int
-    lineage_trials: int
-    effective_trials: float
-    deflated_sharpe: float
-    benchmark_sharpe: float
-    winner_sharpe: float
-    overfitting: float | None
+    by_status: dict[str, int]
+    used: int
+    gaps: tuple[str, ...]
+    rows_digest: str
+    head: Head
     looks: int
 
 
@@ -115,8 +115,8 @@ class Outcome(msgspec.Struct, frozen=True):
     walk_forward: Performance
     hall_of_fame: tuple[Member, ...]
     winner: int  # place in the hall of fame
-    selection: Selection
+    evidence: SearchEvidence  # of the winner's returns over the test windows, deflated by every trial of the data
     verdict: Verdict
     words: str
-    ledger: dict[str, Any]  # head of the lineage's chain when the result was written
+    ledger: Ledger
     history: tuple[Generation, ...]

@@ -69,13 +69,22 @@ class Plateau(Part, frozen=True):
     share: float = 0.6  # of the neighbours that must hold
 
 
-class Limits(Part, frozen=True):
-    """What the verdict asks for: least probabilities, and the largest probability of overfitting."""
+class Sizes(Part, frozen=True):
+    """How large a position of full weight is; as ``training.backtest.Sizing``."""
 
-    deflated_sharpe: float = 0.95  # that the winner is better than the best of as many lucky ones
-    overfitting: float = 0.5  # that the best of one half of the days is below the median in the other
-    walk_forward: float = 0.95  # that the Sharpe ratio of the walk-forward path is above zero
-    unseen: float = 0.5  # the same of the winner on the unseen span, which is short
+    kind: Literal["volatility", "fixed"] = "volatility"
+    units: float = 10_000.0  # of the base currency, for fixed
+    target_volatility: float = 0.08  # a year, per instrument
+    maximum_leverage: float = 1.0
+    rebalance_threshold: float = 0.25
+    steps_per_year: float | None = None  # None: as many bars as a year of the research span has
+
+
+class Limits(Part, frozen=True):
+    """What the verdict asks for beside the gate's policy: least probabilities that a Sharpe ratio is above zero."""
+
+    walk_forward: float = 0.95  # of the folds' choices on their test windows
+    unseen: float = 0.5  # of the winner on the unseen span, which is short
 
 
 class StrategySearchParameters(Part, frozen=True):
@@ -91,6 +100,7 @@ class StrategySearchParameters(Part, frozen=True):
     budget: Budget = Budget()
     evolution: Evolution = Evolution()
     plateau: Plateau = Plateau()
+    sizing: Sizes = Sizes()
     limits: Limits = Limits()
 
     @property
@@ -169,8 +179,6 @@ def _check(given: StrategySearchParameters) -> None:
         "evolution.mutation": evolution.mutation,
         "evolution.mutation_floor": evolution.mutation_floor,
         "plateau.share": given.plateau.share,
-        "limits.deflated_sharpe": given.limits.deflated_sharpe,
-        "limits.overfitting": given.limits.overfitting,
         "limits.walk_forward": given.limits.walk_forward,
         "limits.unseen": given.limits.unseen,
     }.items():

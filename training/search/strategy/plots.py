@@ -158,19 +158,21 @@ def equity(
     unseen: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]],
     winner: int,
 ) -> str:
-    """Draw summed daily returns that nobody chose on: the walk-forward path, then the hall of fame on unseen days."""
+    """Draw equity that nobody chose on: the walk-forward path, then the hall of fame on the unseen span."""
     figure, axes = _axes()
     times, returns = walk_forward
-    path = np.cumsum(returns)
+    path = np.cumprod(1.0 + returns)
     axes.plot(times.astype("datetime64[ns]"), path, linewidth=1.2, label="walk-forward choices")
     start = float(path[-1])
     for place, (days, member) in enumerate(unseen):
         chosen = place == winner
         label = "winner, unseen span" if chosen else ("others of the hall of fame" if place == (winner == 0) else None)
         colour, width = ("crimson", 1.4) if chosen else ("lightgrey", 0.8)
-        axes.plot(days.astype("datetime64[ns]"), start + np.cumsum(member), color=colour, linewidth=width, label=label)
-    axes.axhline(0.0, color="black", linewidth=0.6)
-    axes.set_title("Out of sample, after cost: sum of daily returns")
-    axes.set_ylabel("share of the initial balance")
+        axes.plot(
+            days.astype("datetime64[ns]"), start * np.cumprod(1.0 + member), color=colour, linewidth=width, label=label
+        )
+    axes.axhline(1.0, color="black", linewidth=0.6)
+    axes.set_title("Out of sample, after cost")
+    axes.set_ylabel("equity, start = 1")
     axes.legend(fontsize=8)
     return _svg(figure)
