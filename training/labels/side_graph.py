@@ -41,9 +41,7 @@ def with_side(model: Any, rule: PrimaryRule | None) -> Any:
         helper.make_node("Mul", ["side_raw", "side_sign"], ["side_value"], name="side_direction"),
         helper.make_node("Greater", ["side_value", "side_upper"], ["side_is_long"], name="side_long"),
         helper.make_node("Less", ["side_value", "side_lower"], ["side_is_short"], name="side_short"),
-        helper.make_node(
-            "Where", ["side_is_long", "side_long_mask", "side_no_mask"], ["side_with_long"], name="side_l"
-        ),
+        helper.make_node("Where", ["side_is_long", "side_long_mask", "side_no_mask"], ["side_if_long"], name="side_l"),
         helper.make_node(
             "Where", ["side_is_short", "side_short_mask", "side_if_long"], ["side_possible"], name="side_s"
         ),
