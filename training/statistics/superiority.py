@@ -86,7 +86,7 @@ def superior_predictive_ability(
         "upper": mean,
     }
     statistic = max(float(scores.max()), 0.0)
-    plain = root * float(np.where(differs, mean, -math.inf).max(initial=0.0))
+    plain = root * float(np.where(differs, mean, -math.inf).max())
     exceeding = dict.fromkeys((*centres, "reality"), 0)
     centred = gains - mean
     for rows in block_draws(steps, length, draws, seed, "stationary", CHUNK_DRAWS):
