@@ -56,7 +56,7 @@ class FixingSampler:
         self._passed[name] = quote.time_ns
 
     def complete(self, boundary_ns: int) -> bool:
-        return all(time > boundary_ns for time in self._passed.values())
+        return min(self._passed.values()) > boundary_ns
 
     def close_until(self, boundary_ns: int) -> dict[str, Bar]:
         bars: dict[str, Bar] = {}
@@ -98,7 +98,7 @@ def fixing_bar(instrument: str, time_ns: int, price: float, arrival_ns: int, sim
     )
 
 
-class _Building(msgspec.Struct):
+class Building(msgspec.Struct):
     """A bar that still takes quotes."""
 
     close_ns: int
@@ -122,7 +122,7 @@ class BarBuilder:
     def __init__(self, instruments: dict[str, Instrument], schedule: Schedule, length_ns: int) -> None:
         self._schedule = schedule
         self._length_ns = length_ns
-        self._building: dict[str, _Building] = {}
+        self._building: dict[str, Building] = {}
         self._closed: dict[str, dict[int, Bar]] = {name: {} for name in instruments}
         self._passed: dict[str, int] = dict.fromkeys(instruments, 0)
 
@@ -135,7 +135,7 @@ class BarBuilder:
             bar = None
         if bar is None:
             close = self._schedule.next_after(quote.time_ns)
-            self._building[name] = _Building(close, bid, bid, bid, ask, ask, ask, 1, quote, quote.simulated)
+            self._building[name] = Building(close, bid, bid, bid, ask, ask, ask, 1, quote, quote.simulated)
             return
         # Compared, not max() and min(): this runs with every tick.
         if bid > bar.bid_high:
@@ -151,8 +151,16 @@ class BarBuilder:
         if quote.simulated:
             bar.simulated = True
 
+    def open_bar(self, name: str) -> Building | None:
+        """Return the bar of an instrument that still takes quotes, to look at or to bring forward."""
+        return self._building.get(name)
+
+    def passed(self, name: str, time_ns: int) -> None:
+        """Note the time of an instrument's newest quote, taken into its open bar by the caller."""
+        self._passed[name] = time_ns
+
     def complete(self, boundary_ns: int) -> bool:
-        return all(time >= boundary_ns for time in self._passed.values())
+        return min(self._passed.values()) >= boundary_ns
 
     def close_until(self, boundary_ns: int) -> dict[str, Bar]:
         bars: dict[str, Bar] = {}
@@ -167,7 +175,7 @@ class BarBuilder:
                 del closed[old]
         return bars
 
-    def _finish(self, name: str, bar: _Building) -> None:
+    def _finish(self, name: str, bar: Building) -> None:
         del self._building[name]
         self._closed[name][bar.close_ns] = Bar(
             instrument=name,

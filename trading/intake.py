@@ -1,8 +1,11 @@
 """Every record goes through here: written first, then applied. So does what the broker says, each thing once."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.clock import Clock
 from core.crash_points import reach
@@ -33,6 +36,14 @@ class Counted(Protocol):
     def transactions_so_far(self) -> int: ...
 
 
+@runtime_checkable
+class Keeping(Protocol):
+    """A broker in this process, whose account may end with it."""
+
+    @property
+    def keeps(self) -> bool: ...
+
+
 class Intake:
     """Writes records and applies them; fetches and applies the broker's transactions.
 
@@ -58,6 +69,7 @@ class Intake:
     ) -> None:
         self._broker = broker
         self._counted = broker if isinstance(broker, Counted) else None
+        self._fleeting = isinstance(broker, Keeping) and not broker.keeps
         self._journal = journal
         self._append = journal.append
         self._clock = clock
@@ -103,9 +115,36 @@ class Intake:
         for observer in self._observers[records.QuoteSeen]:
             observer(record, now_ns)
 
+    def note_run(
+        self,
+        newest: Sequence[Quote],
+        times: NDArray[np.int64],
+        payloads: NDArray[np.uint8],
+        sizes: NDArray[np.int64],
+    ) -> None:
+        """Let the newest of many quotes stand, and write all of them: what ``note`` would do with each.
+
+        Args:
+            newest: the last one of each instrument that quoted.
+            times: int64 [n], the session's time at each.
+            payloads, sizes: their records, as ``Journal.append_run`` takes them.
+        """
+        for quote in newest:
+            self.quotes[quote.instrument] = quote
+            self.simulated = self.simulated or quote.simulated
+        self._journal.append_run("quote", times, payloads, sizes)
+
+    def hears(self, kind: type[records.Record]) -> bool:
+        """Whether somebody observes records of a kind."""
+        return bool(self._observers[kind])
+
     def flush(self) -> None:
-        """Make what was written survive the death of this process, before the world moves on."""
-        self._journal.flush()
+        """Make what was written survive the death of this process, before the world moves on.
+
+        An account that dies with the process has no such world: its session waits for the group commit.
+        """
+        if not self._fleeting:
+            self._journal.flush()
 
     # -- money at the standing quotes ----------------------------------------------------------------------------
 

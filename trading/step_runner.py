@@ -27,6 +27,7 @@ from trading.strategy.interface import Portfolio, Strategy
 from trading.upkeep import Upkeep
 
 _log = get_logger("trading")
+_LACKING_LOGGED = 10  # one by one: in a thin market every other minute is one
 
 
 class StepRunner:
@@ -51,6 +52,7 @@ class StepRunner:
         self._upkeep = upkeep
         self._latency = latency
         self._metrics = metrics
+        self._lacking = 0
 
     def _close(self, step: Step) -> None:
         """Write the bars of a step and let the strategy take them in."""
@@ -87,7 +89,11 @@ class StepRunner:
     def lack(self, time_ns: int, words: str) -> None:
         """Say that a step is missing altogether: no bar, so nothing for features either."""
         self._desk.commit(records.StepMissed(time_ns, words))
-        _log.warning("step missed: no bar of it", time_ns=time_ns)
+        self._lacking += 1
+        if self._lacking <= _LACKING_LOGGED:
+            _log.warning("step missed: no bar of it", time_ns=time_ns)
+        elif self._lacking == _LACKING_LOGGED + 1:
+            _log.warning("further steps without a bar are in the journal and in the summary only", time_ns=time_ns)
 
     async def finish_interrupted(self, newest: Step | None) -> None:
         """After a crash inside a step: send what was decided and not sent, or decide if that was not done.

@@ -51,6 +51,11 @@ class StepAssembler:
         self.empty: list[int] = []
         self._next = 0  # the boundary being waited for; 0 before the first event
 
+    @property
+    def next_boundary(self) -> int:
+        """The boundary being waited for; 0 before the first event."""
+        return self._next
+
     def start_after(self, time_ns: int) -> None:
         """Wait for boundaries after ``time_ns`` only: earlier ones are done or filled in from elsewhere."""
         self._next = self._schedule.next_after(time_ns)

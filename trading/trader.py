@@ -19,7 +19,7 @@ from core.journal import Journal
 from core.logging import get_logger
 from features.publish import FeaturePublisher
 from trading import records
-from trading.assembly import make_assembler
+from trading.assembly import make_assembler, quieten
 from trading.backfill import Backfill
 from trading.brokers.interface import Broker
 from trading.collection import QuietCollection
@@ -197,17 +197,18 @@ class _Trader:
                 self.ledger.start()
                 upkeep.ledger = self.ledger
             assembler, source = make_assembler(self.config, instruments)
+            guard = QuoteGuard(self.config.instruments, self.config.feed, self.config.market is not BarKind.FIXING)
             self.loop = loop = TradingLoop(
                 self.config,
                 self.clock,
-                self.feed,
+                quieten(self.feed, self.broker, self.clock, guard, assembler, source, desk, upkeep, self.metrics),
                 desk,
                 strategy,
                 StepRunner(self.config, self.clock, desk, strategy, degradation, upkeep, self.latency, self.metrics),
                 assembler,
                 source,
                 Backfill(self.broker, self.config.market, instruments, self.config.bar_seconds, source),
-                QuoteGuard(self.config.instruments, self.config.feed, self.config.market is not BarKind.FIXING),
+                guard,
                 upkeep,
                 self.metrics,
                 TICK_SECONDS * self.speed if self.config.follow_events else None,

@@ -94,6 +94,13 @@ class Upkeep:
             return True
         return time.monotonic() >= self.kill_switch.next_look or self.reconciler.due()
 
+    def at_rest(self) -> bool:
+        """Whether nothing is due whatever the next quotes are: no plan, no kill switch, nothing in flight."""
+        state = self._desk.state
+        if state.plans or self.executor.leftovers or state.kill_switch is not None:
+            return False
+        return time.monotonic() < self.kill_switch.next_look and self.reconciler.at_rest()
+
     async def run(self) -> None:
         """Do what is due."""
         await self.kill_switch.poll()

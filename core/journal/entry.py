@@ -52,8 +52,10 @@ def decode_head(content: bytes) -> int | None:
     return first
 
 
-# An entry before it is bytes: sequence, time, kind, payload, whether the writer waits for the disk.
+# An entry before it is bytes: sequence, time, kind, payload, whether the writer waits for the disk. Of kind ``RUN`` it
+# stands for several: the sequence is that of the last one, the payload what ``compiled.encode_run`` made of them.
 Waiting = tuple[int, int, str, bytes, bool]
+RUN = ""
 
 
 @lru_cache(maxsize=4096)
@@ -72,11 +74,15 @@ def encode_entries(entries: Iterable[Waiting]) -> bytes:
     """Return the bytes of entries, one after the other. Each quote comes through here."""
     parts: list[bytes] = []
     add, head, checksum = parts.append, PREFIX.pack, zlib.crc32
-    known, known_size = "", 0
-    pack, content, length, begun = _shape(known, known_size)
+    known, known_size = RUN, -1
+    pack, content, length, begun = _shape(known, 0)
     for sequence, time_ns, kind, payload, durable in entries:
         size = len(payload)
         if size != known_size or kind != known:  # quotes follow quotes, all of one size
+            if kind == RUN:
+                add(payload)
+                known_size = -1
+                continue
             pack, content, length, begun = _shape(kind, size)
             known, known_size = kind, size
         body = pack(sequence, time_ns, _DURABLE if durable else 0, len(content), content, payload)

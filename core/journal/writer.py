@@ -10,15 +10,20 @@ import os
 import threading
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from core.crash_points import reach
 from core.errors import IntegrityError, RefusedError, UnavailableError
-from core.journal.entry import LONGEST_PAYLOAD, Waiting, encode_entries, encode_head, too_long
+from core.journal.entry import LONGEST_PAYLOAD, RUN, Waiting, encode_entries, encode_head, too_long
 from core.journal.lock import NAME as LOCK
 from core.journal.lock import take_lock
 from core.journal.reader import ARCHIVED, SUFFIX, read_segment, segment_name, segment_paths
 from core.journal.repair import Repair, repair_tail
 from core.journal.reserve import FIRST_BYTES, Reserve
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _BUFFER_BYTES = 256 * 1024
 _RESERVE_BYTES = 1024 * 1024
@@ -166,6 +171,37 @@ class Journal:
             self._woken = True
             self._wake.set()
         return sequence
+
+    def append_run(
+        self, kind: str, times: "NDArray[np.int64]", payloads: "NDArray[np.uint8]", sizes: "NDArray[np.int64]"
+    ) -> None:
+        """Add many entries of one kind that nobody waits for: what ``append`` would write for each, byte for byte.
+
+        Args:
+            kind: of all of them.
+            times: int64 [n], UTC nanoseconds.
+            payloads: uint8 [n, L]; each is the first ``sizes`` bytes of its row.
+            sizes: int64 [n].
+
+        Raises:
+            UnavailableError: the disk refused an earlier write.
+        """
+        from core.journal.compiled import encode_run
+
+        if self._failure is not None:
+            raise self._failed_before(self._failure)
+        if not len(times):
+            return
+        content = encode_run(self.last_sequence + 1, times, kind, payloads, sizes)
+        last = self.last_sequence + len(times)
+        self._waiting.append((last, 0, RUN, content, False))
+        self.last_sequence = last
+        self._buffered += len(content)
+        if self._buffered >= _BUFFER_BYTES:
+            self._flush_all(synchronise=False)
+        elif not self._woken:
+            self._woken = True
+            self._wake.set()
 
     def _failed_before(self, failure: OSError) -> UnavailableError:
         return UnavailableError(f"journal {self._directory} failed before: {failure.strerror}")

@@ -1,7 +1,9 @@
 """Ticks through the full loop, beside nautilus_trader's BacktestEngine on the same ticks and the same rule.
 
 Ours: quote guard, bars aggregated in the loop, EMA cross, risk, order management, the paper exchange matching every
-tick, and the journal on disk. Its orders are synchronised; nautilus keeps nothing on disk.
+tick, and the journal on disk. Its orders are synchronised; nautilus keeps nothing on disk. Both are given the ticks in
+memory in the form they take: quote blocks here, quote objects there. ``tick_by_tick`` is ours with the same ticks one
+at a time, as a live feed gives them.
 """
 
 import asyncio
@@ -25,6 +27,7 @@ from tidegate.bench.ticks import INSTRUMENT, load_ticks
 from trading import records
 from trading.brokers.paper import PaperBroker
 from trading.config import TraderConfig
+from trading.feeds.blocks import BlockFeed, QuoteBlock
 from trading.feeds.lockstep import LockstepClock
 from trading.feeds.paper import PaperFeed
 from trading.matching.book import AccountConfiguration
@@ -38,7 +41,7 @@ _BALANCE = Decimal(1_000_000)
 
 
 class TickFeed:
-    """Quotes from a list, the clock following."""
+    """Quotes from a list, one at a time, the clock following."""
 
     def __init__(self, quotes: list[Quote], clock: LockstepClock) -> None:
         self._quotes = quotes
@@ -87,9 +90,10 @@ class Taken(msgspec.Struct, frozen=True):
     cpu_seconds: float
 
 
-async def run_ours(quotes: list[Quote], folder: Path) -> Taken:
+async def run_ours(quotes: list[Quote], folder: Path, one_by_one: bool = False) -> Taken:
     """Run the session and return what it took, from the first record to the summary."""
     clock = LockstepClock()
+    feed = TickFeed(quotes, clock) if one_by_one else BlockFeed([QuoteBlock.of(quotes)], clock)
     broker = PaperBroker(
         {INSTRUMENT: default_instrument(INSTRUMENT)},
         clock,
@@ -105,7 +109,7 @@ async def run_ours(quotes: list[Quote], folder: Path) -> Taken:
         broker,
         None,
         clock,
-        PaperFeed(TickFeed(quotes, clock), broker),
+        PaperFeed(feed, broker),
         handle_signals=False,
         strategy=lambda desk, degradation: EmaCross(config.strategy, config.instruments, parameters),
     )
@@ -137,6 +141,7 @@ def run(ticks: Path | None, count: int, repeats: int, peer_python: Path | None) 
     if len(quotes) < 1000:
         raise BadInputError(f"{len(quotes)} ticks are too few to measure with: give at least 1,000")
     ours: list[Taken] = []
+    singly: list[Taken] = []
     theirs: list[Taken] = []
     trades: list[tuple[int, int]] = []
     their_trades: list[tuple[int, int]] = []
@@ -149,9 +154,12 @@ def run(ticks: Path | None, count: int, repeats: int, peer_python: Path | None) 
             bid=np.array([quote.bid for quote in quotes]),
             ask=np.array([quote.ask for quote in quotes]),
         )
+        # What is compiled is compiled once on a machine, and kept: not part of a session.
+        asyncio.run(run_ours(quotes[:1000], place / "warm"))
         for number in range(repeats):
             folder = place / f"session-{number}"
             ours.append(asyncio.run(run_ours(quotes, folder)))
+            singly.append(asyncio.run(run_ours(quotes, place / f"singly-{number}", one_by_one=True)))
             trades = our_trades(folder)
             if peer_python is not None:
                 taken, their_trades = _run_peer(peer_python, file)
@@ -163,6 +171,7 @@ def run(ticks: Path | None, count: int, repeats: int, peer_python: Path | None) 
             "rule": f"EMA {FAST}/{SLOW} of bid closes, {BAR_SECONDS} s bars, {UNITS:,} units",
             "repeats": repeats,
             "ours": _figures(ours, len(quotes)) | {"trades": len(trades)},
+            "ours_tick_by_tick": _figures(singly, len(quotes)),
         }
     if peer_python is None:
         result["peer"] = f"not measured: give --peer-python or --install-peer ({PEER})"

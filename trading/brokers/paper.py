@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from core.clock import Clock
 from core.domain import (
@@ -50,6 +52,7 @@ from trading.matching.commands import (
 )
 from trading.matching.exchange import Exchange
 from trading.matching.transactions import AnyTransaction, ClientExtensions, OrderCancelReject
+from trading.matching.triggers import Window
 from trading.practice import views
 from trading.practice.candles import SECONDS, TickStore, make_candles
 from trading.practice.persistence import Store
@@ -131,6 +134,11 @@ class PaperBroker:
         return "paper"
 
     @property
+    def keeps(self) -> bool:
+        """Whether the account outlives this process."""
+        return self._kept
+
+    @property
     def transactions_so_far(self) -> int:
         """The id of the newest transaction that ``transactions_since`` would return."""
         return len(self._events)
@@ -173,6 +181,28 @@ class PaperBroker:
         if kept:
             self._store.compact(exchange, (0, 0))
         return events
+
+    def quiet_until(self) -> int | None:
+        """Return up to when a quote within ``quiet_bounds`` is only to stand; None: not the next one either.
+
+        An account that is kept writes its quotes, and a subscriber hears each one.
+        """
+        return None if self._kept or self._quote_stream is not None else self._exchange.quiet_until()
+
+    def quiet_bounds(self, name: str) -> Window | None:
+        """Return bid above and below, ask above and below, inside which nothing happens; None: anything may."""
+        return self._exchange.quiet_bounds(name)
+
+    def standing(self, name: str) -> Quote | None:
+        """Return the standing quote."""
+        return self._exchange.book.quotes.get(name)
+
+    def pass_over(
+        self, quote: Quote, times: NDArray[np.int64], bids: NDArray[np.float64], asks: NDArray[np.float64]
+    ) -> None:
+        """Take in quotes of an instrument that stayed within its bounds; ``quote`` is the last of them."""
+        self._exchange.pass_over(quote)
+        self._ticks[quote.instrument].extend(times, bids, asks)
 
     def on_heartbeat(self, heartbeat: Heartbeat) -> list[BrokerEvent]:
         """Move time, so that orders expire, and pass the heartbeat on."""

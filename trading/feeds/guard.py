@@ -66,13 +66,17 @@ class QuoteGuard:
         instruments: those of the session; others are refused.
         parameters: the bounds.
         jumps: whether moves are bounded at all: not where two quotes may be a day apart (fixings).
+
+    Attributes:
+        jump: the bound of a move in force; 0: none.
+        seen: what was seen of each instrument.
     """
 
     def __init__(self, instruments: Iterable[str], parameters: GuardParameters, jumps: bool) -> None:
         self._future_ns = round(parameters.future_seconds * NANOSECONDS)
-        self._jump = parameters.maximum_jump if jumps else 0.0
+        self.jump = parameters.maximum_jump if jumps else 0.0
         self._needed = parameters.confirming_quotes
-        self._seen = {name: _Seen() for name in instruments}
+        self.seen = {name: Seen() for name in instruments}
 
     def refusal(self, quote: Quote, now_ns: int) -> QuoteRefused | None:
         """Return why a quote is no price, or None where it is one.
@@ -81,7 +85,7 @@ class QuoteGuard:
             quote: the next one.
             now_ns: the session's time.
         """
-        seen = self._seen.get(quote.instrument)
+        seen = self.seen.get(quote.instrument)
         if seen is None:
             return _refused(quote, now_ns, "UNKNOWN_INSTRUMENT", "it is none of the session's instruments")
         bid, ask, time_ns = quote.bid, quote.ask, quote.time_ns
@@ -92,9 +96,9 @@ class QuoteGuard:
             return _refused(quote, now_ns, "CLOCK_JUMP", words)
         if time_ns > now_ns + self._future_ns:
             return _refused(quote, now_ns, "CLOCK_JUMP", f"it is {(time_ns - now_ns) / 1e9:.3f} s ahead of the clock")
-        if self._jump:
+        if self.jump:
             middle = (bid + ask) / 2.0
-            if abs(middle - seen.middle) <= self._jump * seen.middle:
+            if abs(middle - seen.middle) <= self.jump * seen.middle:
                 seen.middle, seen.doubtful = middle, 0
             else:
                 words = self._spike(seen, middle)
@@ -103,9 +107,9 @@ class QuoteGuard:
         seen.newest_ns = time_ns
         return None
 
-    def _spike(self, seen: "_Seen", middle: float) -> str:
+    def _spike(self, seen: "Seen", middle: float) -> str:
         """Doubt a level beyond the bound until enough quotes agree; nothing where it is believed."""
-        near = seen.doubtful and abs(middle - seen.level) <= self._jump * seen.level
+        near = seen.doubtful and abs(middle - seen.level) <= self.jump * seen.level
         seen.level, seen.doubtful = middle, seen.doubtful + 1 if near else 1
         if not seen.middle or seen.doubtful >= self._needed:
             seen.middle, seen.doubtful = middle, 0
@@ -116,7 +120,7 @@ class QuoteGuard:
         )
 
 
-class _Seen:
+class Seen:
     """What was seen of one instrument."""
 
     __slots__ = ("doubtful", "level", "middle", "newest_ns")

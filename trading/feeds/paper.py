@@ -22,35 +22,36 @@ class PaperFeed:
     def __init__(
         self, inner: Feed, broker: PaperBroker, guard: QuoteGuard | None = None, clock: Clock | None = None
     ) -> None:
-        self._inner = inner
+        self.inner = inner
         self._broker = broker
-        self._guard = guard
+        self.guard = guard
         self._clock = clock or LiveClock()
 
     @property
     def heard_ns(self) -> int:
         """When the inner feed last said anything."""
-        return self._inner.heard_ns
+        return self.inner.heard_ns
 
     async def prime(self) -> list[Quote | Heartbeat]:
-        standing = await self._inner.prime()
+        standing = await self.inner.prime()
         for item in standing:
             if isinstance(item, Quote):
-                self._match(item)
+                self.match(item)
         return standing
 
     async def events(self) -> AsyncIterator[Quote | Heartbeat]:
-        unguarded, match = self._guard is None, self._broker.on_quote
-        async for item in self._inner.events():
+        unguarded, match = self.guard is None, self._broker.on_quote
+        async for item in self.inner.events():
             if isinstance(item, Quote):
                 if unguarded:
                     match(item)
                 else:
-                    self._match(item)
+                    self.match(item)
             else:
                 self._broker.on_heartbeat(item)
             yield item
 
-    def _match(self, quote: Quote) -> None:
-        if self._guard is None or self._guard.refusal(quote, self._clock.time_ns()) is None:
+    def match(self, quote: Quote) -> None:
+        """Let the exchange see a quote, unless it is no price."""
+        if self.guard is None or self.guard.refusal(quote, self._clock.time_ns()) is None:
             self._broker.on_quote(quote)

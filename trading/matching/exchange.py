@@ -47,11 +47,12 @@ from trading.matching.log import TransactionLog
 from trading.matching.margin import MarginWatch
 from trading.matching.orders import OrderDesk
 from trading.matching.transactions import AnyTransaction, Create
-from trading.matching.triggers import trail, triggered, window
+from trading.matching.triggers import Window, trail, triggered, window
 from trading.matching.validation import TRADE_TYPES
 from trading.matching.valuation import Valuation, value_account
 
 _NEVER = 2**62
+_ANYWHERE = (-math.inf, math.inf, -math.inf, math.inf)
 
 
 class Exchange:
@@ -201,6 +202,36 @@ class Exchange:
             if log.open_trades and self.margin.near():
                 self.margin.check()
         return log.take_batch() if log.batch else []
+
+    def quiet_until(self) -> int | None:
+        """Return up to when nothing happens but through prices or commands; None: the next quote may change more."""
+        market = self.market
+        if market.halted or market.limited or self.book.liquidity_taken or self._due_ns is None:
+            return None
+        return self._due_ns
+
+    def quiet_bounds(self, name: str) -> Window | None:
+        """Return what the quotes of an instrument may be with no order due and no margin call near; None: not known.
+
+        It holds as long as the quotes of every instrument stay within theirs.
+        """
+        quote, room = self.book.quotes.get(name), self.margin.room()
+        bounds = self.log.windows.get(name) if name in self.log.pending else _ANYWHERE
+        if quote is None or bounds is None or room == 0.0:
+            return None
+        if room == math.inf:
+            return bounds
+        return (
+            max(bounds[0], quote.bid * (1.0 - room)),
+            min(bounds[1], quote.bid * (1.0 + room)),
+            max(bounds[2], quote.ask * (1.0 - room)),
+            min(bounds[3], quote.ask * (1.0 + room)),
+        )
+
+    def pass_over(self, quote: Quote) -> None:
+        """Let the last of some quotes stand that stayed within the bounds."""
+        self.book.time_ns = max(self.book.time_ns, quote.time_ns)
+        self.market.update(quote)
 
     # -- quotes --------------------------------------------------------------------------------------------------
 

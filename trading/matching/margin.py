@@ -5,6 +5,7 @@ middle below half of the margin used) everything that can be traded is closed, t
 first; what is halted stays until it trades again, as OANDA documents its close-outs.
 """
 
+import math
 from decimal import Decimal
 
 from trading.matching.book import Order
@@ -14,6 +15,7 @@ from trading.matching.transactions import MarginCallEnter, MarginCallExit, Margi
 from trading.matching.valuation import held_units, value_account
 
 _ONE = Decimal(1)
+_ROOMS = (0.02, 0.005, 0.001)  # moves that are tried
 _NEAR = 0.9  # share of the margin call from which on the exact sum is needed
 # Instrument, chain of pairs home, and what its share of (margin - _NEAR * equity) is: a slope over bid + ask, and the
 # rest. Both in the quote currency.
@@ -66,6 +68,32 @@ class MarginWatch:
                 share = share * middle if selling else share / middle
             excess += share
         return excess > self._slack
+
+    def room(self) -> float:
+        """Return by what share every price may move, either way, with ``near`` staying false; 0: not at all."""
+        log = self.log
+        if not log.open_trades:
+            return math.inf
+        if self.near():
+            return 0.0
+        for share in _ROOMS:
+            if self._most(share) <= self._slack:
+                return share
+        return 0.0
+
+    def _most(self, move: float) -> float:
+        """Return the largest excess with every price of every instrument within ``move`` of where it is."""
+        quotes, most = self.log.book.quotes, 0.0
+        for name, factor_path, slope, rest in self._held:
+            total = quotes[name].bid + quotes[name].ask
+            share = total * slope + abs(total * slope) * move + rest
+            for pair, selling in factor_path:
+                middle = (quotes[pair].bid + quotes[pair].ask) / 2
+                low, high = middle * (1 - move), middle * (1 + move)
+                first, second = (share * low, share * high) if selling else (share / low, share / high)
+                share = max(first, second)
+            most += share
+        return most
 
     def _aggregate(self) -> list[Held]:
         """Sum up what is open, until the next trade."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.clock import NANOSECONDS, to_datetime, to_ns
 from core.domain import Quote
 
@@ -37,6 +40,10 @@ _FRESH = 1000  # ticks taken over at a time
 _LONGEST = 2_000_000  # ticks kept per instrument, about 50 MB each
 
 
+# Times, bids and asks of some ticks.
+Run = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+
+
 @dataclass
 class Candle:
     """Bid and ask OHLC of one interval."""
@@ -64,7 +71,9 @@ class TickStore:
         self._times = array("q")
         self._bids = array("d")
         self._asks = array("d")
-        self._fresh: list[Quote] = []  # not in the columns yet: most ticks are never asked for one by one
+        # Not in the columns yet, for most ticks are never asked for: runs, and after them single quotes.
+        self._runs: list[Run] = []
+        self._fresh: list[Quote] = []
 
     @property
     def times(self) -> "array[int]":
@@ -85,18 +94,38 @@ class TickStore:
         return self._asks
 
     def add(self, quote: Quote) -> None:
-        """Append a tick; the oldest tenth is forgotten when there are too many."""
+        """Append a tick."""
         self._fresh.append(quote)
         if len(self._fresh) >= _FRESH:
             self._settle()
 
-    def _settle(self) -> None:
+    def extend(self, times: NDArray[np.int64], bids: NDArray[np.float64], asks: NDArray[np.float64]) -> None:
+        """Append ticks given as columns, which stay as they are."""
+        self._add_fresh()
+        self._runs.append((times, bids, asks))
+        if len(self._runs) >= _FRESH:
+            self._settle()
+
+    def _add_fresh(self) -> None:
+        """Make the newest run of the single quotes."""
         if not self._fresh:
             return
-        self._times.extend([quote.time_ns for quote in self._fresh])
-        self._bids.extend([quote.bid for quote in self._fresh])
-        self._asks.extend([quote.ask for quote in self._fresh])
+        times = np.array([quote.time_ns for quote in self._fresh], np.int64)
+        bids = np.array([quote.bid for quote in self._fresh])
+        asks = np.array([quote.ask for quote in self._fresh])
         self._fresh.clear()
+        self._runs.append((times, bids, asks))
+
+    def _settle(self) -> None:
+        """Bring the columns up to date; the oldest tenth is forgotten when there are too many."""
+        if not self._runs and not self._fresh:
+            return
+        self._add_fresh()
+        for times, bids, asks in self._runs:
+            self._times.frombytes(times.tobytes())
+            self._bids.frombytes(bids.tobytes())
+            self._asks.frombytes(asks.tobytes())
+        self._runs.clear()
         if len(self._times) > _LONGEST:
             for column in (self._times, self._bids, self._asks):
                 del column[: _LONGEST // 10]

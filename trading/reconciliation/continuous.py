@@ -111,6 +111,12 @@ class Reconciler:
             return self._look is not None or now >= self._orders_due or now >= self._positions_due
         return self._desk.state.steps >= self._steps_due
 
+    def at_rest(self) -> bool:
+        """Whether nothing is under way or due before the next step of a session in lockstep."""
+        if self._live or self._question is not None or self._look is not None or self._flying or self._tries:
+            return False
+        return self._desk.state.steps < self._steps_due and not self._desk.state.book.uncertain()
+
     async def run_due(self) -> None:
         """Do what is due, if anything is."""
         if not self.due():

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from core.domain import BarKind, Predictor
 from core.errors import BadInputError, IntegrityError, TidegateError
@@ -78,6 +80,12 @@ class _Comparing:
         if self._progress is not None and recording.cursor % _TELL_EVERY == 0:
             self._progress(recording.cursor, len(recording.entries))
         return recording.cursor
+
+    def append_run(
+        self, kind: str, times: NDArray[np.int64], payloads: NDArray[np.uint8], sizes: NDArray[np.int64]
+    ) -> None:
+        for time_ns, payload, size in zip(times.tolist(), payloads, sizes.tolist(), strict=True):
+            self.append(kind, payload[:size].tobytes(), time_ns)
 
     def flush(self) -> None:
         """Nothing is buffered."""
