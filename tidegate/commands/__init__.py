@@ -14,6 +14,7 @@ from tidegate.commands import (
     measuring,
     release,
     replay,
+    search,
     services,
     trading,
     trials,
@@ -31,5 +32,6 @@ REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     execution.register,
     ledger.register,
     replay.register,
+    search.register,
     trials.register,
 )
