@@ -6,8 +6,11 @@ outside.
 """
 
 import asyncio
+import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.domain import BarKind, OrderRequest, Predictor
@@ -49,7 +52,9 @@ HOPS = (
     "journal",
     "request",
     "broker",
+    "synchronisation",
     "decision_to_bytes",
+    "decision_to_bytes_less_disk",
     "tick_to_bytes",
     "tick_to_accepted",
 )
@@ -91,10 +96,11 @@ class Stamps:
         self.samples: dict[str, list[int]] = {hop: [] for hop in HOPS}
         self.closed = self.featured = self.asked = self.predicted = 0
         self.answered_by: dict[str, int] = {}
+        self.synchronised: list[tuple[int, int]] = []  # end and length of the loop's waits for the disk
         self.loop: TradingLoop | None = None
 
-    def add(self, received: int, given: int, sent: int, answered: int, risk: int, journal: int) -> None:
-        """Take in one order that was accepted."""
+    def add(self, received: int, given: int, sent: int, answered: int, risk: int, journal: int, disk: int) -> None:
+        """Take in one order that was accepted; ``disk`` is how long it waited for it."""
         if not given < sent < answered or not received:
             return
         self.orders += 1
@@ -108,7 +114,9 @@ class Stamps:
             samples["journal"].append(journal)
             samples["request"].append(sent - given - risk - journal)
             samples["broker"].append(answered - sent)
+            samples["synchronisation"].append(disk)
             samples["decision_to_bytes"].append(sent - given)
+            samples["decision_to_bytes_less_disk"].append(sent - given - disk)
             samples["tick_to_bytes"].append(sent - received)
             samples["tick_to_accepted"].append(answered - received)
         if self.orders >= self.wanted and self.loop is not None:
@@ -162,15 +170,37 @@ def _timed_send(desk: Desk, broker: OandaBroker, stamps: Stamps) -> None:
     send = desk.send
 
     async def timed(order: OrderRequest, rates: Mapping[str, float], equity: float, received: int) -> bool:
+        stamps.synchronised.clear()
         given = time.perf_counter_ns()
         sent = await send(order, rates, equity, received)
         answered = time.perf_counter_ns()
         if sent:
             risk, journal = (int(desk.latency.samples(hop)[-1]) for hop in ("risk", "journal"))
-            stamps.add(received, given, broker.request_written_ns, answered, risk, journal)
+            written = broker.request_written_ns
+            disk = sum(length for end, length in stamps.synchronised if end <= written)
+            stamps.add(received, given, written, answered, risk, journal, disk)
         return sent
 
     setattr(desk, "send", timed)  # noqa: B010  (an instance's method, for this run)
+
+
+@contextmanager
+def _timed_disk(stamps: Stamps) -> Generator[None]:
+    """Note how long the loop's own thread waits in ``fdatasync``; the journal's group commits have theirs."""
+    synchronise, loop = os.fdatasync, threading.get_ident()
+
+    def timed(descriptor: int) -> None:
+        began = time.perf_counter_ns()
+        synchronise(descriptor)
+        if threading.get_ident() == loop:
+            ended = time.perf_counter_ns()
+            stamps.synchronised.append((ended, ended - began))
+
+    os.fdatasync = timed
+    try:
+        yield
+    finally:
+        os.fdatasync = synchronise
 
 
 async def trade(
@@ -200,17 +230,18 @@ async def trade(
         stamps.loop = loop
 
     try:
-        summary = await run_trader(
-            chosen,
-            broker,
-            predictor,
-            clock,
-            LiveFeed(broker, clock, chosen.instruments, grace_seconds=GRACE_SECONDS * SPEED),
-            f"sqlite:///{folder / 'ledger.sqlite'}",
-            handle_signals=False,
-            started=started,
-            strategy=strategy,
-        )
+        with _timed_disk(stamps):
+            summary = await run_trader(
+                chosen,
+                broker,
+                predictor,
+                clock,
+                LiveFeed(broker, clock, chosen.instruments, grace_seconds=GRACE_SECONDS * SPEED),
+                f"sqlite:///{folder / 'ledger.sqlite'}",
+                handle_signals=False,
+                started=started,
+                strategy=strategy,
+            )
     finally:
         await broker.close()
     return stamps, summary
