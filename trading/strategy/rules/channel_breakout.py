@@ -16,7 +16,7 @@ from trading.strategy.rules.columns import (
     HOLD,
     Signal,
 )
-from trading.strategy.rules.compilation import Floats, compiled
+from trading.strategy.rules.compilation import Bars, Floats, compiled
 from trading.strategy.rules.sliding import HEADER, sliding_extreme
 from trading.strategy.rules.true_range import SIZE, average_true_range
 
@@ -26,38 +26,37 @@ _QUEUES = _RANGE + SIZE
 
 
 @compiled
-def channel_breakout(state: Floats, row: Floats, parameters: Floats) -> Signal:
+def channel_breakout(state: Floats, start: int, bars: Bars, row: int, column: int, parameters: Floats) -> Signal:
     """Take a bar in and return the side wanted."""
     enter, leave = int(parameters[ENTER]), int(parameters[LEAVE])
-    close = 0.5 * (row[BID_CLOSE] + row[ASK_CLOSE])
-    high = 0.5 * (row[BID_HIGH] + row[ASK_HIGH])
-    low = 0.5 * (row[BID_LOW] + row[ASK_LOW])
-    unit = average_true_range(state, _RANGE, row, parameters[PERIODS])
+    close = 0.5 * (bars[row, column, BID_CLOSE] + bars[row, column, ASK_CLOSE])
+    high = 0.5 * (bars[row, column, BID_HIGH] + bars[row, column, ASK_HIGH])
+    low = 0.5 * (bars[row, column, BID_LOW] + bars[row, column, ASK_LOW])
+    unit = average_true_range(state, start + _RANGE, bars, row, column, parameters[PERIODS])
     signal = HOLD
-    if state[_BARS] >= enter:  # the channel is that of the bars before this one
+    if state[start + _BARS] >= enter:  # the channel is that of the bars before this one
         side = 0.0
-        if close > state[_UPPER]:
+        if close > state[start + _UPPER]:
             side = 1.0
-        elif close < state[_LOWER]:
+        elif close < state[start + _LOWER]:
             side = -1.0
-        if side != 0.0 and side != state[_SIDE]:
-            state[_SIDE] = side
-            signal = Signal(
-                side, parameters[STOP] * unit, parameters[TARGET] * unit, parameters[TRAILING] * unit, 0.0
-            )
+        if side != 0.0 and side != state[start + _SIDE]:
+            state[start + _SIDE] = side
+            signal = Signal(side, parameters[STOP] * unit, parameters[TARGET] * unit, parameters[TRAILING] * unit, 0.0)
         elif leave > 0 and (
-            (state[_SIDE] > 0.0 and close < state[_EXIT_LOWER]) or (state[_SIDE] < 0.0 and close > state[_EXIT_UPPER])
+            (state[start + _SIDE] > 0.0 and close < state[start + _EXIT_LOWER])
+            or (state[start + _SIDE] < 0.0 and close > state[start + _EXIT_UPPER])
         ):
-            state[_SIDE] = 0.0
+            state[start + _SIDE] = 0.0
             signal = Signal(0.0, 0.0, 0.0, 0.0, 0.0)
-    state[_BARS] += 1.0
+    state[start + _BARS] += 1.0
     size = HEADER + 2 * enter
-    state[_UPPER] = sliding_extreme(state, _QUEUES, enter, high, 1.0)
-    state[_LOWER] = sliding_extreme(state, _QUEUES + size, enter, low, -1.0)
+    state[start + _UPPER] = sliding_extreme(state, start + _QUEUES, enter, high, 1.0)
+    state[start + _LOWER] = sliding_extreme(state, start + _QUEUES + size, enter, low, -1.0)
     if leave > 0:
-        first = _QUEUES + 2 * size
-        state[_EXIT_UPPER] = sliding_extreme(state, first, leave, high, 1.0)
-        state[_EXIT_LOWER] = sliding_extreme(state, first + HEADER + 2 * leave, leave, low, -1.0)
+        first = start + _QUEUES + 2 * size
+        state[start + _EXIT_UPPER] = sliding_extreme(state, first, leave, high, 1.0)
+        state[start + _EXIT_LOWER] = sliding_extreme(state, first + HEADER + 2 * leave, leave, low, -1.0)
     return signal
 
 

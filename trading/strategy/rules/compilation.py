@@ -24,6 +24,12 @@ class Floats(Protocol):
     def __len__(self) -> int: ...
 
 
+class Bars(Protocol):
+    """A float64 array of rows, instruments and the columns of ``core.domain.INPUT_COLUMNS``."""
+
+    def __getitem__(self, position: tuple[int, int, int], /) -> float: ...
+
+
 @lru_cache(maxsize=1)
 def rules_digest() -> str:
     """Return the SHA-256 over every source file of this package: what a rule's decisions come from."""

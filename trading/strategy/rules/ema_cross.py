@@ -7,7 +7,7 @@ trade that was stopped out is not entered again before the next cross.
 """
 
 from trading.strategy.rules.columns import BID_CLOSE, BID_HIGH, BID_LOW, BID_OPEN, HOLD, Signal
-from trading.strategy.rules.compilation import Floats, compiled
+from trading.strategy.rules.compilation import Bars, Floats, compiled
 from trading.strategy.rules.true_range import SIZE, average_true_range
 
 FAST, SLOW, STOP, TARGET, TRAILING, PERIODS = range(6)  # columns of the parameters
@@ -16,23 +16,26 @@ STATE_SIZE = _RANGE + SIZE
 
 
 @compiled
-def ema_cross(state: Floats, row: Floats, parameters: Floats) -> Signal:
+def ema_cross(state: Floats, start: int, bars: Bars, row: int, column: int, parameters: Floats) -> Signal:
     """Take a bar in and return the side wanted."""
-    close = row[BID_CLOSE]
-    if state[_BARS] == 0.0:
-        state[_FAST] = state[_SLOW] = close
+    close = bars[row, column, BID_CLOSE]
+    if state[start + _BARS] == 0.0:
+        state[start + _FAST] = state[start + _SLOW] = close
     fast = 2.0 / (parameters[FAST] + 1.0)
     slow = 2.0 / (parameters[SLOW] + 1.0)
-    state[_FAST] = fast * close + (1.0 - fast) * state[_FAST]
-    state[_SLOW] = slow * close + (1.0 - slow) * state[_SLOW]
-    state[_BARS] += 1.0
+    state[start + _FAST] = fast * close + (1.0 - fast) * state[start + _FAST]
+    state[start + _SLOW] = slow * close + (1.0 - slow) * state[start + _SLOW]
+    state[start + _BARS] += 1.0
     guarded = parameters[STOP] > 0.0 or parameters[TARGET] > 0.0 or parameters[TRAILING] > 0.0
-    unit = average_true_range(state, _RANGE, row, parameters[PERIODS]) if guarded else 0.0
-    if state[_BARS] < parameters[SLOW] or row[BID_OPEN] == row[BID_HIGH] == row[BID_LOW] == close:
+    unit = average_true_range(state, start + _RANGE, bars, row, column, parameters[PERIODS]) if guarded else 0.0
+    if (
+        state[start + _BARS] < parameters[SLOW]
+        or bars[row, column, BID_OPEN] == bars[row, column, BID_HIGH] == bars[row, column, BID_LOW] == close
+    ):
         return HOLD
-    side = 1.0 if state[_FAST] >= state[_SLOW] else -1.0
-    changed = side != state[_SIDE]
-    state[_SIDE] = side
+    side = 1.0 if state[start + _FAST] >= state[start + _SLOW] else -1.0
+    changed = side != state[start + _SIDE]
+    state[start + _SIDE] = side
     if guarded and not changed:
         return HOLD
     return Signal(side, parameters[STOP] * unit, parameters[TARGET] * unit, parameters[TRAILING] * unit, 0.0)

@@ -9,7 +9,7 @@ true ranges beyond the standing price, good for one bar.
 import math
 
 from trading.strategy.rules.columns import ASK_CLOSE, BID_CLOSE, HOLD, Signal
-from trading.strategy.rules.compilation import Floats, compiled
+from trading.strategy.rules.compilation import Bars, Floats, compiled
 from trading.strategy.rules.true_range import SIZE, average_true_range
 
 WINDOW, ENTER, LEAVE, STOP, TARGET, OFFSET, PERIODS = range(7)  # columns of the parameters
@@ -18,35 +18,35 @@ _CLOSES = _RANGE + SIZE
 
 
 @compiled
-def mean_reversion(state: Floats, row: Floats, parameters: Floats) -> Signal:
+def mean_reversion(state: Floats, start: int, bars: Bars, row: int, column: int, parameters: Floats) -> Signal:
     """Take a bar in and return the side wanted."""
     window = int(parameters[WINDOW])
-    middle = 0.5 * (row[BID_CLOSE] + row[ASK_CLOSE])
-    unit = average_true_range(state, _RANGE, row, parameters[PERIODS])
-    place = _CLOSES + int(state[_BARS]) % window
-    if state[_BARS] == 0.0:
-        state[_ORIGIN] = middle
-    if int(state[_BARS]) % window == 0 and state[_BARS] > 0.0:
+    middle = 0.5 * (bars[row, column, BID_CLOSE] + bars[row, column, ASK_CLOSE])
+    unit = average_true_range(state, start + _RANGE, bars, row, column, parameters[PERIODS])
+    place = start + _CLOSES + int(state[start + _BARS]) % window
+    if state[start + _BARS] == 0.0:
+        state[start + _ORIGIN] = middle
+    if int(state[start + _BARS]) % window == 0 and state[start + _BARS] > 0.0:
         # Once a window the sums are taken anew from a near origin: running sums would gather rounding errors.
-        shift = middle - state[_ORIGIN]
-        state[_ORIGIN] = middle
-        state[_SUM] = state[_SQUARES] = 0.0
-        for index in range(_CLOSES, _CLOSES + window):
+        shift = middle - state[start + _ORIGIN]
+        state[start + _ORIGIN] = middle
+        state[start + _SUM] = state[start + _SQUARES] = 0.0
+        for index in range(start + _CLOSES, start + _CLOSES + window):
             state[index] -= shift
-            state[_SUM] += state[index]
-            state[_SQUARES] += state[index] * state[index]
-    value = middle - state[_ORIGIN]
-    if state[_BARS] >= window:
-        state[_SUM] -= state[place]
-        state[_SQUARES] -= state[place] * state[place]
+            state[start + _SUM] += state[index]
+            state[start + _SQUARES] += state[index] * state[index]
+    value = middle - state[start + _ORIGIN]
+    if state[start + _BARS] >= window:
+        state[start + _SUM] -= state[place]
+        state[start + _SQUARES] -= state[place] * state[place]
     state[place] = value
-    state[_SUM] += value
-    state[_SQUARES] += value * value
-    state[_BARS] += 1.0
-    if state[_BARS] < window:
+    state[start + _SUM] += value
+    state[start + _SQUARES] += value * value
+    state[start + _BARS] += 1.0
+    if state[start + _BARS] < window:
         return HOLD
-    mean = state[_SUM] / window
-    variance = state[_SQUARES] / window - mean * mean
+    mean = state[start + _SUM] / window
+    variance = state[start + _SQUARES] / window - mean * mean
     if not variance > 0.0:
         return HOLD
     z = (value - mean) / math.sqrt(variance)

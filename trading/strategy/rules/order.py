@@ -17,13 +17,12 @@ VOLATILITY_SIZE = 3  # places in the state: returns seen, last middle, variance
 
 
 class Terms(NamedTuple):
-    """Terms of an instrument: tick and unit step as numbers, the rest in whole ticks or steps.
+    """Terms of an instrument: the tick as a number, the rest in whole ticks or steps of a unit.
 
     ``shortest`` is the least distance of a trailing stop.
     """
 
     tick: float
-    step: float
     shortest: int
     longest: int
     minimum: int
@@ -45,17 +44,17 @@ class Plan(NamedTuple):
 
 
 @compiled
-def take_return(state: Floats, middle: float, decay: float) -> float:
+def take_return(state: Floats, start: int, middle: float, decay: float) -> float:
     """Take a middle price in and return the volatility of a one-bar log return; NaN before ``WARM_UP`` returns.
 
-    Exponential with weight ``1 - decay`` (RiskMetrics Technical Document, 1996); the plain mean until that weighs more.
+    ``VOLATILITY_SIZE`` places of ``state`` from ``start`` are its own. Exponential with weight ``1 - decay`` (RiskMetrics Technical Document, 1996); the plain mean until that weighs more.
     """
-    if state[1] > 0.0:
-        change = math.log(middle / state[1])
-        state[0] += 1.0
-        state[2] += max(1.0 - decay, 1.0 / state[0]) * (change * change - state[2])
-    state[1] = middle
-    return math.sqrt(state[2]) if state[0] >= WARM_UP else math.nan
+    if state[start + 1] > 0.0:
+        change = math.log(middle / state[start + 1])
+        state[start] += 1.0
+        state[start + 2] += max(1.0 - decay, 1.0 / state[start]) * (change * change - state[start + 2])
+    state[start + 1] = middle
+    return math.sqrt(state[start + 2]) if state[start] >= WARM_UP else math.nan
 
 
 @compiled

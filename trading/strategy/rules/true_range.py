@@ -1,13 +1,13 @@
 """Average true range, the unit of the rules' stops and targets."""
 
 from trading.strategy.rules.columns import BID_CLOSE, BID_HIGH, BID_LOW
-from trading.strategy.rules.compilation import Floats, compiled
+from trading.strategy.rules.compilation import Bars, Floats, compiled
 
 SIZE = 3  # places in the state: bars seen, close before, average
 
 
 @compiled
-def average_true_range(state: Floats, start: int, row: Floats, periods: float) -> float:
+def average_true_range(state: Floats, start: int, bars: Bars, row: int, column: int, periods: float) -> float:
     """Take a bar in and return the average true range of the bid.
 
     Wilder, *New Concepts in Technical Trading Systems*, 1978, p. 21–23: the true range is the widest of high − low and
@@ -17,10 +17,10 @@ def average_true_range(state: Floats, start: int, row: Floats, periods: float) -
     Args:
         state: of the rule; ``SIZE`` places from ``start`` are this function's, 0 before the first bar.
         start: the first of them.
-        row: the bar, columns of ``core.domain.INPUT_COLUMNS``.
+        bars, row, column: where the bar is.
         periods: bars, at least 1.
     """
-    high, low, close = row[BID_HIGH], row[BID_LOW], row[BID_CLOSE]
+    high, low, close = bars[row, column, BID_HIGH], bars[row, column, BID_LOW], bars[row, column, BID_CLOSE]
     if state[start] > 0.0:
         high = max(high, state[start + 1])
         low = min(low, state[start + 1])

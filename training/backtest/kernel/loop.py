@@ -1,0 +1,261 @@
+"""The loop over bars: one parameter set, all instruments, the same order of events as the trading loop has.
+
+Per row: financing due before the open → open quotes, and what they execute → the decisions made at the row before, at
+these quotes → the way through each bar → closing quotes → financing due by the close → margin → the rule takes the bars
+in → equity. With ``at_close`` the decisions of a row trade at its own closing quotes instead.
+
+Margin is looked at when a bar opens and when it closes, not between.
+"""
+
+from trading.strategy.rules.columns import Signal
+from trading.strategy.rules.order import DECAY, FIXED, KIND, VOLATILITY_SIZE, plan_order, take_return, wanted_units
+from trading.strategy.rules.order import Terms as InstrumentTerms
+from trading.strategy.rules.step import rule_step
+from training.backtest.kernel import arrays as c
+from training.backtest.kernel.arrays import Book, MarketArrays, Record, Terms
+from training.backtest.kernel.compilation import Array, compiled
+from training.backtest.kernel.fills import MONEY, factors_of, fill, mark
+from training.backtest.kernel.money import financing_money
+from training.backtest.kernel.path import follow, match_open, undisturbed, walk
+
+_NEAR = 2.0  # multiple of the margin below which equity is compared with it exactly
+
+
+@compiled
+def run_rows(
+    market: MarketArrays,
+    terms: Terms,
+    book: Book,
+    record: Record,
+    rule: int,
+    parameters: Array,
+    state: Array,
+    size: int,
+    returns: Array,
+    signals: Array,
+    plans: Array,
+) -> None:
+    """Run one parameter set over all rows.
+
+    Args:
+        market, terms: not changed.
+        book: a new one; holds the end state and the sums.
+        record: what is written down.
+        rule: number of the rule; ``parameters`` float64 [K] are its own.
+        state: float64 [N * size] of the rule, zeros; ``size`` places an instrument.
+        returns: float64 [3 N] of the volatility, zeros.
+        signals: float64 [N, 6], NaN weights.
+        plans: int64 [N, 5], room for a row's orders.
+    """
+    rows, prices, present, days = market.rows, market.prices, market.present, market.days
+    fixed, scales, middles = market.fixed, market.scales, market.middles
+    desk, trades, cash, totals = book.desk, book.trades, book.cash, book.totals
+    nets, equities, exposures, held_rows, paths = record.net, record.equity, record.exposure, record.held, record.paths
+    sizing, at_close, first = terms.sizing, terms.at_close, terms.first
+    count = len(desk)
+    by_volatility = sizing[KIND] != FIXED
+    decay = sizing[DECAY]
+    pending = near = False
+    equity = before = peak = cash[c.BALANCE] * MONEY
+    exposure = drawdown = total = squares = exposed = exposure_sum = 0.0
+    for row in range(len(rows)):
+        if days[row, 0] and row > 0:
+            charge(market, terms, book, days[row, 0], row - 1)
+        for n in range(count):
+            if present[row, n]:
+                desk[n, c.BID] = prices[row, n, c.BID_OPEN]
+                desk[n, c.ASK] = prices[row, n, c.ASK_OPEN]
+                if (desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0) and not undisturbed(desk, prices, row, n):
+                    match_open(market, terms, book, record, n, row)
+        if near:
+            close_out(market, terms, book, record, row, c.AT_OPEN)
+        if pending and not at_close:
+            trade(market, terms, book, record, signals, plans, row, c.AT_OPEN, by_volatility)
+            pending = False
+        equity = cash[c.BALANCE] * MONEY
+        exposure = margin = 0.0
+        for n in range(count):
+            if present[row, n]:
+                if desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0:
+                    if not undisturbed(desk, prices, row, n):
+                        before_walk = cash[c.BALANCE]
+                        way = walk(market, terms, book, record, n, row)
+                        equity += (cash[c.BALANCE] - before_walk) * MONEY
+                        if len(paths):
+                            paths[row, n] = way
+                    elif desk[n, c.NEAREST]:
+                        follow(trades, desk, n, int(prices[row, n, c.BID_HIGH]), int(prices[row, n, c.ASK_LOW]))
+                desk[n, c.BID] = prices[row, n, c.BID_CLOSE]
+                desk[n, c.ASK] = prices[row, n, c.ASK_CLOSE]
+            held = desk[n, c.HELD]
+            if held != 0:  # the same arithmetic as ``mark``
+                bid, ask = float(desk[n, c.BID]), float(desk[n, c.ASK])
+                middle = 0.5 * (bid + ask)
+                if fixed[n, c.ROUTE] == c.OWN:
+                    scale = scales[n, c.STEP] / middle
+                else:
+                    scale = scales[n, c.TICK] * scales[n, c.STEP] * middles[row, c.AT_CLOSE, n]
+                equity += (held * (bid if held > 0 else ask) - desk[n, c.PAID]) * scale
+                worth = abs(held) * middle * scale
+                exposure += worth
+                margin += worth * scales[n, c.MARGIN_RATE]
+        if days[row, 1]:
+            equity += charge(market, terms, book, days[row, 1], row)
+        near = equity < _NEAR * margin
+        if near and close_out(market, terms, book, record, row, c.AT_CLOSE):
+            equity, _, exposure, _ = mark(market, book, row, c.AT_CLOSE)
+        for n in range(count):
+            signals[n, c.WEIGHT] = float("nan")
+            if not present[row, n]:
+                continue
+            signal = rule_step(rule, state, n * size, rows, row, n, parameters)
+            if by_volatility:
+                middle = 0.5 * (rows[row, n, 3] + rows[row, n, 7])
+                signals[n, c.VOLATILITY_NOW] = take_return(returns, n * VOLATILITY_SIZE, middle, decay)
+            if signal.weight == signal.weight and row >= first:
+                pending = True
+                signals[n, c.WEIGHT] = signal.weight
+                signals[n, c.STOP_DISTANCE] = signal.stop
+                signals[n, c.TARGET_DISTANCE] = signal.target
+                signals[n, c.TRAILING_DISTANCE] = signal.trailing
+                signals[n, c.OFFSET] = signal.offset
+        if pending and at_close:
+            trade(market, terms, book, record, signals, plans, row, c.AT_CLOSE, by_volatility)
+            pending = False
+            equity, _, exposure, _ = mark(market, book, row, c.AT_CLOSE)
+        net = equity / before - 1.0 if before > 0.0 else 0.0
+        total += net
+        squares += net * net
+        if equity > peak:
+            peak = equity
+        elif peak - equity > drawdown * peak:
+            drawdown = 1.0 - equity / peak
+        if exposure > 0.0 and equity > 0.0:
+            exposed += 1.0
+            exposure_sum += exposure / equity
+        before = equity
+        if len(nets):
+            nets[row] = net
+        if len(equities):
+            equities[row] = equity
+            exposures[row] = exposure
+            for n in range(count):
+                held_rows[row, n] = desk[n, c.HELD]
+    totals[c.SUM_RETURNS], totals[c.SUM_SQUARES] = total, squares
+    totals[c.PEAK], totals[c.DRAWDOWN] = peak, drawdown
+    totals[c.EXPOSED], totals[c.EXPOSURE] = exposed, exposure_sum
+    totals[c.STEPS] = len(rows) - first
+    totals[c.EQUITY], totals[c.CASH] = equity, cash[c.BALANCE] * MONEY
+    totals[c.RUINED] = 1.0 if equity <= 0.0 else 0.0
+
+
+@compiled
+def charge(market: MarketArrays, terms: Terms, book: Book, days: int, row: int) -> float:
+    """Charge financing for what is held, at the standing quotes (those of the close of ``row``); return what it came to."""
+    desk, trades, costs, fixed = book.desk, book.trades, book.costs, market.fixed
+    before = book.cash[c.BALANCE]
+    for n in range(len(desk)):
+        if desk[n, c.COUNT] == 0:
+            continue
+        bid, ask = desk[n, c.BID], desk[n, c.ASK]
+        gain, loss = factors_of(fixed, market.factors, n, row, c.AT_CLOSE, bid, ask)
+        for k in range(desk[n, c.COUNT]):
+            units = trades[n, k, c.SIZE]
+            rate = fixed[n, c.RATE_LONG if units > 0 else c.RATE_SHORT]
+            amount = financing_money(
+                abs(units), bid, ask, gain, loss, rate, terms.financing_decimals, days, fixed[n, c.DECIMALS]
+            )
+            book.cash[c.BALANCE] += amount
+            costs[n, k, c.FINANCING] += amount * MONEY
+    total = (book.cash[c.BALANCE] - before) * MONEY
+    book.totals[c.FINANCED] += total
+    return total
+
+
+@compiled
+def close_out(market: MarketArrays, terms: Terms, book: Book, record: Record, row: int, moment: int) -> bool:
+    """Close everything that trades in this row if equity at the middle is below half of the margin."""
+    desk = book.desk
+    _, value, _, margin = mark(market, book, row, moment)
+    if margin == 0.0 or value > 0.5 * margin:
+        return False
+    inside = 0 if moment == c.AT_OPEN else 2
+    for n in range(len(desk)):
+        while desk[n, c.COUNT] and market.present[row, n]:
+            units, slippage = -book.trades[n, 0, c.SIZE], market.fixed[n, c.SLIP]
+            fill(market, terms, book, record, n, units, slippage, row, moment, inside, c.MARGIN, 0, 0, 0, 0)
+        desk[n, c.LIMIT_UNITS] = 0
+    return True
+
+
+@compiled
+def trade(
+    market: MarketArrays,
+    terms: Terms,
+    book: Book,
+    record: Record,
+    signals: Array,
+    plans: Array,
+    row: int,
+    moment: int,
+    by_volatility: bool,
+) -> None:
+    """Turn the newest signals into orders, then execute them: those that only lower a position first."""
+    desk, fixed, scales = book.desk, market.fixed, market.scales
+    count = len(desk)
+    equity = 0.0
+    if by_volatility:
+        equity, _, _, _ = mark(market, book, row, moment)
+    left = 0
+    for n in range(count):
+        plans[n, 0] = 0
+        weight = signals[n, c.WEIGHT]
+        if weight != weight or not market.present[row, n]:
+            continue
+        held = desk[n, c.HELD]
+        rate = market.bases[row, moment, n] if by_volatility else 0.0
+        volatility = signals[n, c.VOLATILITY_NOW]
+        wanted = wanted_units(terms.sizing, weight, volatility, equity, rate, held, scales[n, c.STEP])
+        if wanted == held:
+            continue
+        plan = plan_order(
+            Signal(
+                weight,
+                signals[n, c.STOP_DISTANCE],
+                signals[n, c.TARGET_DISTANCE],
+                signals[n, c.TRAILING_DISTANCE],
+                signals[n, c.OFFSET],
+            ),
+            wanted,
+            held,
+            desk[n, c.BID],
+            desk[n, c.ASK],
+            InstrumentTerms(
+                scales[n, c.TICK],
+                fixed[n, c.SHORTEST],
+                fixed[n, c.LONGEST],
+                fixed[n, c.MINIMUM],
+                fixed[n, c.MAXIMUM],
+            ),
+        )
+        plans[n, 0], plans[n, 1], plans[n, 2] = plan.units, plan.limit, plan.stop
+        plans[n, 3], plans[n, 4] = plan.target, plan.trailing
+        left += 1 if plan.units != 0 else 0
+    inside = 0 if moment == c.AT_OPEN else 2
+    for turn in range(2 if left else 0):
+        for n in range(count):
+            units = plans[n, 0]
+            held = desk[n, c.HELD]
+            lowers = held * units < 0 and abs(units) <= abs(held)
+            if units == 0 or lowers != (turn == 0):
+                continue
+            plans[n, 0] = 0
+            if plans[n, 1]:
+                desk[n, c.LIMIT_UNITS], desk[n, c.LIMIT] = units, plans[n, 1]
+                desk[n, c.LIMIT_STOP], desk[n, c.LIMIT_TARGET] = plans[n, 2], plans[n, 3]
+                desk[n, c.LIMIT_TRAILING] = plans[n, 4]
+            else:
+                fill(
+                    market, terms, book, record, n, units, fixed[n, c.SLIP], row, moment, inside, c.SIGNAL, -1,
+                    plans[n, 2], plans[n, 3], plans[n, 4],
+                )  # fmt: skip
