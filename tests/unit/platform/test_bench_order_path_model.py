@@ -52,9 +52,11 @@ def test_the_table_says_hops_floors_and_budgets() -> None:
             "floor_bytes": 2048,
             "decision_to_bytes_over_raw_write": {"p50": 1.5, "p99": 1.2, "p99_less_raw_ms": 0.1},
             "decision_to_bytes_budget": "p99 0.4 ms, budget 0.5 ms: met",
+            "decision_to_bytes_less_disk": "p99 0.1 ms, budget 0.5 ms: met",
             "tick_to_accepted_budget": "p99 6 ms, budget 5 ms: missed by 1 ms",
         }
     )
     lines = text.splitlines()
     assert "3     2.000     2.980     2.998     3.000" in next(line for line in lines if line.startswith("risk"))
     assert any(line.startswith("loopback_echo") for line in lines) and "missed by 1 ms" in lines[-1]
+    assert lines[-2] == "decision to bytes without waiting for the disk: p99 0.1 ms, budget 0.5 ms: met"
