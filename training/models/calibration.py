@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 Probabilities = NDArray[np.float64]
 FLOOR = 1e-7  # the least probability whose logarithm is taken, the same in the exported graph
 _RIDGE = 1e-4  # pulls towards "leave as it is" where the data does not say
-_DIRECTION = np.array([-1.0, 0.0, 1.0])
-_FLATNESS = np.array([-0.5, 1.0, -0.5])
-_SIDES = np.array([-0.5, 0.0, 0.5])  # how the direction enters the logits
-_MIDDLE = np.array([0.0, 1.0, 0.0])  # how the flatness enters them
+DIRECTION = np.array([-1.0, 0.0, 1.0])
+FLATNESS = np.array([-0.5, 1.0, -0.5])
+SIDES = np.array([-0.5, 0.0, 0.5])  # how the direction enters the logits
+MIDDLE = np.array([0.0, 1.0, 0.0])  # how the flatness enters them
 
 
 def log_softmax(logits: Probabilities) -> Probabilities:
@@ -56,9 +56,9 @@ class Slopes:
     def around(self, frequencies: Probabilities) -> "Calibration":
         """Return the map for a model whose training window had these class frequencies, float64 [3]."""
         logs = log_floored(frequencies)
-        matrix = self.direction * np.outer(_DIRECTION, _SIDES) + self.flatness * np.outer(_FLATNESS, _MIDDLE)
-        bias = (1.0 - self.direction) * (logs @ _DIRECTION) * _SIDES
-        return Calibration(matrix, bias + (1.0 - self.flatness) * (logs @ _FLATNESS) * _MIDDLE)
+        matrix = self.direction * np.outer(DIRECTION, SIDES) + self.flatness * np.outer(FLATNESS, MIDDLE)
+        bias = (1.0 - self.direction) * (logs @ DIRECTION) * SIDES
+        return Calibration(matrix, bias + (1.0 - self.flatness) * (logs @ FLATNESS) * MIDDLE)
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ def fit_slopes(
     logs, base = log_floored(probabilities), log_floored(frequencies)
     share = weights / weights.sum()
     hot = np.eye(3)[labels.astype(np.int64)]
-    origin = (base @ _DIRECTION)[:, None] * _SIDES + (base @ _FLATNESS)[:, None] * _MIDDLE
+    origin = (base @ DIRECTION)[:, None] * SIDES + (base @ FLATNESS)[:, None] * MIDDLE
     moves = (
-        ((logs - base) @ _DIRECTION)[:, None] * _SIDES,
-        ((logs - base) @ _FLATNESS)[:, None] * _MIDDLE,
+        ((logs - base) @ DIRECTION)[:, None] * SIDES,
+        ((logs - base) @ FLATNESS)[:, None] * MIDDLE,
     )
 
     def loss(slopes: Probabilities) -> tuple[float, Probabilities]:

@@ -1,9 +1,11 @@
-"""Classes that count more while a model is fitted, and its probabilities put right again.
+"""Classes that count more while a model is fitted, and probabilities that are right all the same.
 
-A model fitted on rows whose class ``k`` counts ``f_k`` fold answers ``q_k`` proportional to ``f_k p_k``; dividing by
-``f_k`` gives the probabilities ``p_k`` back (Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI 2001, theorem
-2; Saerens et al., Neural Computation 14, 2002, equation 2.4). So the weights decide where a model looks, and not how
-often it says a class comes.
+A model fitted on rows whose class ``k`` counts ``f_k`` fold answers ``q_k`` proportional to ``f_k p_k``. A forest is
+put right afterwards: dividing by ``f_k`` gives ``p_k`` back (Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI
+2001, theorem 2; Saerens et al., Neural Computation 14, 2002, equation 2.4). Boosting starts at ``log f_k`` and learns
+what is beside it, which is ``log p_k`` (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, equation
+10): stopped early, it would not have reached ``f_k`` yet, and dividing would overdo it. So the weights decide where a
+model looks, and not how often it says a class comes.
 """
 
 import numpy as np

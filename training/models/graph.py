@@ -1,6 +1,6 @@
 """ONNX graphs: a component's model behind ``features``, calibration, the merged blend, and repeatable bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ OPSET = 17  # one for all components, so that the blend can merge them
 ML_OPSET = 3
 IR_VERSION = 8
 INPUT, OUTPUT = "features", "probabilities"
+Part = tuple[list[Any], list[Any]]  # nodes and initial values
 PARITY_LIMIT = 1e-4  # a difference above it means another model, not another rounding
 
 
@@ -81,19 +82,17 @@ def from_tabular(
     return assemble(nodes, values, 1, features)
 
 
-def from_margins(converted: Sequence[Any], features: int, factors: NDArray[np.float64] | None = None) -> Any:
+def from_margins(converted: Sequence[Any], features: int) -> Any:
     """Put three converted regressions, the log-odds of each class up to a constant, behind a window: softmax of them.
 
     Args:
         converted: the converter's models by class.
         features: F.
-        factors: as in ``from_tabular``.
     """
     from onnx import helper
 
     nodes: list[Any] = [helper.make_node("Gather", [INPUT, "last"], ["row"], name="last_row", axis=1)]
-    shift = np.zeros((1, 3)) if factors is None else -np.log(factors)[None, :]
-    values: list[Any] = [_int("last", -1), _float("shift", shift)]
+    values: list[Any] = [_int("last", -1)]
     margins: list[str] = []
     for number, model in enumerate(converted):
         body = _prefixed(model, f"class_{number}_")
@@ -103,8 +102,7 @@ def from_margins(converted: Sequence[Any], features: int, factors: NDArray[np.fl
         margins.append(body.graph.output[0].name)
     nodes += [
         helper.make_node("Concat", margins, ["margins"], name="all_margins", axis=1),
-        helper.make_node("Add", ["margins", "shift"], ["shifted"], name="put_right"),
-        helper.make_node("Softmax", ["shifted"], [OUTPUT], name="answer", axis=1),
+        helper.make_node("Softmax", ["margins"], [OUTPUT], name="answer", axis=1),
     ]
     return assemble(nodes, values, 1, features)
 
@@ -134,16 +132,69 @@ def merge(components: Sequence[tuple[str, Any, float]], calibration: Calibration
     Args:
         components: name, model and weight of each. A component with a shorter look-back gets the last rows.
     """
+    from onnx import helper
+
+    weights = {name: weight for name, _, weight in components}
+    scaled = [f"{name}_share" for name in weights]
+
+    def weighted(name: str) -> Part:
+        inputs = [f"{name}_{OUTPUT}", f"{name}_weight"]
+        return [helper.make_node("Mul", inputs, [f"{name}_share"], name=f"{name}_share")], [
+            _float(f"{name}_weight", weights[name])
+        ]
+
+    (nodes, values), lookback, features = _side_by_side([(name, model) for name, model, _ in components], weighted)
+    nodes += [helper.make_node("Sum", scaled, ["pooled"], name="pool"), *_calibration_nodes("pooled")]
+    return assemble(nodes, [*values, *_calibration_values(calibration)], lookback, features)
+
+
+def stack(
+    components: Sequence[tuple[str, Any, NDArray[np.float64]]], bias: NDArray[np.float64], calibration: Calibration
+) -> Any:
+    """Return one graph for the softmax of components' log probabilities, each times a matrix, calibrated.
+
+    Args:
+        components: name, model and matrix [3, 3] of each (``stacking.LogisticStack.matrices``).
+        bias: added to the logits, float64 [3].
+        calibration: of what comes out.
+    """
+    from onnx import helper
+
+    matrices = {name: matrix for name, _, matrix in components}
+    moved = [f"{name}_moved" for name in matrices]
+
+    def multiplied(name: str) -> Part:
+        return [
+            helper.make_node("Max", [f"{name}_{OUTPUT}", "stack_floor"], [f"{name}_floored"], name=f"{name}_floor"),
+            helper.make_node("Log", [f"{name}_floored"], [f"{name}_logs"], name=f"{name}_log"),
+            helper.make_node("MatMul", [f"{name}_logs", f"{name}_matrix"], [f"{name}_moved"], name=f"{name}_move"),
+        ], [_float(f"{name}_matrix", matrices[name])]
+
+    (nodes, values), lookback, features = _side_by_side([(name, model) for name, model, _ in components], multiplied)
+    values += [_float("stack_floor", FLOOR), _float("stack_bias", bias[None, :])]
+    nodes += [
+        helper.make_node("Sum", [*moved, "stack_bias"], ["stack_logits"], name="stack"),
+        helper.make_node("Softmax", ["stack_logits"], ["stacked"], name="stack_normalise", axis=1),
+        *_calibration_nodes("stacked"),
+    ]
+    return assemble(nodes, [*values, *_calibration_values(calibration)], lookback, features)
+
+
+def _side_by_side(models: Sequence[tuple[str, Any]], after: Callable[[str], Part]) -> tuple[Part, int, int]:
+    """Put models beside each other on one window, each followed by what ``after`` returns; the longest look-back leads.
+
+    Returns:
+        Nodes and values, look-back and feature count.
+    """
     from onnx import compose, helper
 
-    shapes = [[dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] for _, model, _ in components]
+    shapes = [[dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] for _, model in models]
     lookback, features = max(shape[1] for shape in shapes), shapes[0][2]
     if any(shape[2] != features for shape in shapes):
         raise IntegrityError("the components of the blend were made for different feature counts: retrain them all")
     nodes: list[Any] = []
     values: list[Any] = [_int("axis", [1])]
-    scaled: list[str] = []
-    for (name, model, weight), shape in zip(components, shapes, strict=True):
+    for (name, model), shape in zip(models, shapes, strict=True):
         part = compose.add_prefix(model, prefix=f"{name}_")
         if shape[1] == lookback:
             nodes.append(helper.make_node("Identity", [INPUT], [f"{name}_{INPUT}"], name=f"take_{name}"))
@@ -157,12 +208,10 @@ def merge(components: Sequence[tuple[str, Any, float]], calibration: Calibration
                     name=f"take_{name}",
                 )
             )
-        nodes += part.graph.node
-        values += [*part.graph.initializer, _float(f"{name}_weight", weight)]
-        scaled.append(f"{name}_share")
-        nodes.append(helper.make_node("Mul", [f"{name}_{OUTPUT}", f"{name}_weight"], [scaled[-1]], name=scaled[-1]))
-    nodes += [helper.make_node("Sum", scaled, ["pooled"], name="pool"), *_calibration_nodes("pooled")]
-    return assemble(nodes, [*values, *_calibration_values(calibration)], lookback, features)
+        more_nodes, more_values = after(name)
+        nodes += [*part.graph.node, *more_nodes]
+        values += [*part.graph.initializer, *more_values]
+    return (nodes, values), lookback, features
 
 
 def _prefixed(model: Any, prefix: str) -> Any:

@@ -64,7 +64,15 @@ class MonotoneTrees:
             for number, side in enumerate(_SIDES)
         ]
 
-    def grow(self, train: Any, validation: Any, rounds: int, patience: int, start: Sequence[Any] = ()) -> list[Any]:
+    def grow(
+        self,
+        train: Any,
+        validation: Any,
+        rounds: int,
+        patience: int,
+        shift: NDArray[np.float32] | None = None,
+        start: Sequence[Any] = (),
+    ) -> list[Any]:
         """Return the boosters of the round with the least validation loss.
 
         Args:
@@ -72,6 +80,7 @@ class MonotoneTrees:
             validation: the same of the rows that decide when to stop.
             rounds: at most so many trees a class are added.
             patience: rounds without a better validation loss that end it.
+            shift: log-odds [3] that the trees are added to while they are grown (``class_weights``); None: 0.
             start: boosters to go on from, which are kept where no round is better.
         """
         import xgboost
@@ -84,9 +93,9 @@ class MonotoneTrees:
         labels = train.get_label().astype(np.int64)
         weights = train.get_weight().astype(np.float64)
         hot = np.eye(3)[labels]
-        best, kept = (_loss(boosters, validation), 0) if start else (np.inf, 0)
+        best, kept = (_loss(boosters, validation, shift), 0) if start else (np.inf, 0)
         for number in range(rounds):
-            said = _softmax_of(boosters, train)
+            said = _softmax_of(boosters, train, shift)
             gradient = weights[:, None] * (said - hot)
             hessian = np.maximum(2.0 * weights[:, None] * said * (1.0 - said), _LEAST_HESSIAN)
             for side, booster in enumerate(boosters):
@@ -96,7 +105,7 @@ class MonotoneTrees:
                     grad=np.ascontiguousarray(gradient[:, side], np.float32),
                     hess=np.ascontiguousarray(hessian[:, side], np.float32),
                 )
-            loss = _loss(boosters, validation)
+            loss = _loss(boosters, validation, shift)
             if loss < best:
                 best, kept = loss, number + 1
             elif number + 1 - kept >= patience:
@@ -104,13 +113,14 @@ class MonotoneTrees:
         return [booster[: before + kept] for booster in boosters] if before + kept else boosters
 
 
-def _softmax_of(boosters: Sequence[Any], matrix: Any) -> NDArray[np.float64]:
-    return softmax(np.column_stack([booster.predict(matrix, output_margin=True) for booster in boosters]))
+def _softmax_of(boosters: Sequence[Any], matrix: Any, shift: NDArray[np.float32] | None) -> NDArray[np.float64]:
+    margins = np.column_stack([booster.predict(matrix, output_margin=True) for booster in boosters])
+    return softmax(margins if shift is None else margins + shift)
 
 
-def _loss(boosters: Sequence[Any], matrix: Any) -> float:
+def _loss(boosters: Sequence[Any], matrix: Any, shift: NDArray[np.float32] | None) -> float:
     """Return the weighted mean log loss."""
-    said = _softmax_of(boosters, matrix)
+    said = _softmax_of(boosters, matrix, shift)
     chosen = np.take_along_axis(said, matrix.get_label().astype(np.int64)[:, None], axis=1)[:, 0]
     weights = matrix.get_weight().astype(np.float64)
     return float((weights * -np.log(np.maximum(chosen, 1e-16))).sum() / weights.sum())

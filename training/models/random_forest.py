@@ -40,6 +40,11 @@ class RandomForestForecaster:
         from sklearn.pipeline import Pipeline
 
         p = self.parameters
+        if len(data.labels) < 2 * p.minimum_leaf:
+            raise BadInputError(
+                f"{len(data.labels)} rows are too few to be split into leaves of {p.minimum_leaf}: lower "
+                "models.random_forest.minimum_leaf or train on more"
+            )
         forest = RandomForestClassifier(
             n_estimators=p.trees,
             criterion=p.criterion,

@@ -11,7 +11,7 @@ from core.errors import BadInputError
 from core.files import write_bytes
 from training.dataset import TrainingData
 from training.model_parameters import XgboostParameters
-from training.models.class_weights import class_factors, put_right
+from training.models.class_weights import class_factors
 from training.models.graph import from_margins, from_tabular
 from training.models.interface import ANSWERED_AT_ONCE, THREADS, VALIDATION_SHARE
 from training.models.monotone_trees import MonotoneTrees, direction_constraints, softmax
@@ -59,6 +59,7 @@ class XgboostForecaster:
         if not self._boosters:
             self._factors = class_factors(p.class_weights, data.labels[fit], data.weights[fit])
         going_on = bool(self._boosters)
+        shift = None if self._factors is None else np.log(self._factors).astype(np.float32)
 
         def matrix(rows: NDArray[np.int64], reference: Any = None) -> Any:
             features = last_rows(data.windows, rows)
@@ -66,20 +67,20 @@ class XgboostForecaster:
             labels, weights = data.labels[rows], data.weights[rows]
             if self._factors is not None:
                 weights = weights * self._factors[labels]
+            more: dict[str, Any] = {"weight": weights, "nthread": THREADS}
+            if shift is not None and directions is None:
+                more["base_margin"] = np.tile(shift, (len(rows), 1))
             if going_on:
                 # Fitted trees split where this matrix has no bin: it must keep the values themselves.
-                return xgboost.DMatrix(features, labels, weight=weights, nthread=THREADS)
+                return xgboost.DMatrix(features, labels, **more)
             # The quantile sketch must see the fitting rows only: the tail gets the same bins by reference.
-            more = {} if reference is None else {"ref": reference}
-            return xgboost.QuantileDMatrix(
-                features, labels, weight=weights, nthread=THREADS, max_bin=MAXIMUM_BINS, **more
-            )
+            return xgboost.QuantileDMatrix(features, labels, max_bin=MAXIMUM_BINS, ref=reference, **more)
 
         train = matrix(fit)
         validation = matrix(tail, train)
         if directions is not None:
             trees = MonotoneTrees(self._options(), directions, self.seed)
-            self._boosters = trees.grow(train, validation, rounds, p.early_stopping, self._boosters)
+            self._boosters = trees.grow(train, validation, rounds, p.early_stopping, shift, self._boosters)
             return
         booster = xgboost.train(
             {"objective": "multi:softprob", "num_class": 3, "eval_metric": "mlogloss", **self._options()},
@@ -123,7 +124,7 @@ class XgboostForecaster:
             else:
                 margins = [booster.inplace_predict(features, predict_type="margin") for booster in self._boosters]
                 answers[rows] = softmax(np.column_stack(margins))
-        return put_right(answers, self._factors)
+        return answers
 
     def graph(self) -> Any:
         from onnxmltools.convert import convert_xgboost
@@ -133,8 +134,8 @@ class XgboostForecaster:
         types = [("matrix", FloatTensorType([None, self._features]))]
         converted = [convert_xgboost(booster, initial_types=types, target_opset=15) for booster in self._boosters]
         if len(converted) == 1:
-            return from_tabular(converted[0], self._features, factors=self._factors)
-        return from_margins(converted, self._features, self._factors)
+            return from_tabular(converted[0], self._features)
+        return from_margins(converted, self._features)
 
     def importance(self, feature_names: tuple[str, ...]) -> dict[str, float] | None:
         gains = [booster.get_score(importance_type="total_gain") for booster in self._boosters]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from core.errors import UsageError
@@ -82,29 +83,30 @@ def train(name: str) -> None:
 
 
 def blend() -> None:
-    """Pool the components by out-of-fold score, calibrate the pool and merge their graphs into one."""
+    """Combine the components by what they said out of fold, calibrate that and merge their graphs into one."""
     progress = Progress("blend")
     context = load_context()
     parameters, dataset = context.parameters, context.dataset
     names = sorted(parameters.models.components)
     components = {name: read_out_of_fold(model_folder(name), dataset) for name in names}
-    options = {"components": ", ".join(names), "pool": "linear, out-of-fold"}
+    options = {"components": ", ".join(names), **msgspec.to_builtins(parameters.models.blend)}
     with context.tracker().fit(BLEND, options) as run, fit_trial(context, run, BLEND, options) as trial:
-        predictions, fitted = fit_blend(dataset, context.folds, components)
+        predictions, fitted = fit_blend(dataset, context.folds, components, parameters.models.blend)
         rows = last_window(dataset.time_ns, parameters.validation.train_steps)
-        calibration = fitted.slopes.around(class_frequencies(dataset, rows))
-        models = {name: read_model(model_folder(name)) for name in sorted(components)}
-        parts = [(name, models[name], fitted.weights[name]) for name in sorted(components)]
-        content = graphs.to_bytes(with_side(graphs.merge(parts, calibration), context.rule))
+        frequencies = class_frequencies(dataset, rows)
+        models = {name: read_model(model_folder(name)) for name in names}
+        content = graphs.to_bytes(with_side(fitted.graph(models, frequencies), context.rule))
         lookback = max(_lookback(model) for model in models.values())
         windows = dataset.windows(parity_rows(dataset, rows), lookback)
-        answers = [graphs.run(model.SerializeToString(), windows[:, -_lookback(model) :]) for _, model, _ in parts]
-        pooled = np.tensordot(np.array([weight for _, _, weight in parts]), np.stack(answers), axes=1)
-        parity = graphs.check_parity(content, windows, restrict(calibration.apply(pooled), windows, context.rule))
+        answers = [
+            graphs.run(models[name].SerializeToString(), windows[:, -_lookback(models[name]) :]) for name in names
+        ]
+        expected = restrict(fitted.answer(np.stack(answers), frequencies), windows, context.rule)
+        parity = graphs.check_parity(content, windows, expected)
         folder = model_folder(BLEND)
         made_of: dict[str, Any] = {
             "weights": fitted.weights,
-            "components": {name: context.model_parameters(name) for name in sorted(components)},
+            "components": {name: context.model_parameters(name) for name in names},
         }
         manifest = write_model(folder, content, dataset, rows, parameters, context.feature_digest, lookback, made_of)
         reports = tuple(

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.digest import digest_bytes, digest_source, digest_value
+from core.errors import BadInputError
 from core.files import replacing
 from training.dataset import TrainingData
 from training.model_parameters import NetworkParameters
@@ -117,7 +118,10 @@ class NetworkForecaster:
             np.savez(stream, **cast(Mapping[str, Any], state))
 
     def load_native(self, folder: Path) -> None:
-        with np.load(folder / NATIVE, allow_pickle=False) as archive:
+        path = folder / NATIVE
+        if not path.is_file():
+            raise BadInputError(f"{path} is missing: there is no {self.name} in this folder")
+        with np.load(path, allow_pickle=False) as archive:
             state = {key: torch.from_numpy(archive[key]) for key in archive.files}
         network = build(self.parameters, state["mean"], state["scale"])
         network.load_state_dict(state)
