@@ -23,6 +23,7 @@ from training.leaks import LeakReport
 BUNDLE_FILE = "bundle.json"
 PAGE_FILE = "bundle.html"
 LEDGER_FILE = "ledger.json"
+EVIDENCE_FOLDER = "evidence"  # of the artifacts of a version's run
 
 
 class FoldPlan(msgspec.Struct, frozen=True, kw_only=True):

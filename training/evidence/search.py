@@ -40,6 +40,8 @@ class SearchEvidence(msgspec.Struct, frozen=True, kw_only=True):
     overfitting: float | None  # None: fewer than two series that move
     loss_probability: float | None
     degradation: float | None  # slope of out-of-sample on in-sample ratios
+    out_of_sample_sharpe: float | None  # median over the splits, of the trial chosen in the other half
+    splits: int
     superiority: float  # Hansen's consistent p-value against never trading
     reality_check: float  # White's
     block: float  # steps, of both bootstraps
@@ -99,6 +101,8 @@ def search_evidence(
         overfitting=overfitted.probability if overfitted else None,
         loss_probability=overfitted.probability_of_loss if overfitted else None,
         degradation=overfitted.slope if overfitted else None,
+        out_of_sample_sharpe=float(np.median(overfitted.out_of_sample)) if overfitted else None,
+        splits=len(overfitted.logits) if overfitted else 0,
         superiority=superior.consistent,
         reality_check=superior.reality_check,
         block=superior.block,

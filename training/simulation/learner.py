@@ -85,6 +85,8 @@ def fit_predict(fold: PreparedFold, columns: NDArray[np.int64], penalty: float, 
 
 def _sides(logits: Array) -> Array:
     """Return the probabilities of short and long from their log-odds against flat, [N, 2]."""
-    largest = np.maximum(logits.max(axis=1, keepdims=True), 0.0)
-    powers = np.exp(logits - largest)
-    return powers / (powers.sum(axis=1, keepdims=True) + np.exp(-largest))
+    # Column by column: reductions over an axis of two took half of a fit.
+    short, long = logits[:, 0], logits[:, 1]
+    largest = np.maximum(np.maximum(short, long), 0.0)
+    powers = np.exp(logits - largest[:, None])
+    return powers / (powers[:, 0] + powers[:, 1] + np.exp(-largest))[:, None]

@@ -19,13 +19,14 @@ from training.evaluation.strategy import Performance, model_targets, simulate, s
 from training.model_parameters import XgboostParameters
 from training.simulation.learner import fit_predict
 from training.simulation.study import Study
-from training.trials import Fold, TrialLedger
+from training.trials import Draft, Fold, Trial, TrialLedger
 from training.walkforward import OutOfFold, progressive_calibration
 
 Array = NDArray[np.float64]
 LINEAR, BOOSTED = "linear", "boosted"
 _LEAST, _MOST = 2, 12  # features of a freely drawn trial
 _PARENTS = 5  # of the second half
+_ROUND = 10  # trials that are begun together and do not see each other
 _LEARNING_RATE = 0.1
 
 
@@ -45,6 +46,7 @@ class Scored:
     """One trial and how it went; ``trial_id`` is its row in the ledger."""
 
     trial_id: str
+    number: int
     choice: Choice
     predictions: OutOfFold
     performance: Performance
@@ -77,15 +79,19 @@ def search(study: Study, ledger: TrialLedger, name: str, options: SearchOptions,
     """
     generator = np.random.default_rng(seed)
     scored: list[Scored] = []
+    half = (options.trials + 1) // 2
     # Spread over the free half, so that the second half can build on what the trees found.
-    boosted = set(np.linspace(0, options.trials // 2, options.boosted, endpoint=False).astype(int).tolist())
-    for number in range(options.trials):
-        free = number < (options.trials + 1) // 2
-        choice = _draw(generator, len(study.dataset.feature_names), number in boosted)
-        if not free:
-            best = sorted(scored, key=lambda trial: (-trial.sharpe, trial.trial_id))[:_PARENTS]
-            choice = _change(generator, best[int(generator.integers(len(best)))].choice, choice)
-        scored.append(_run(study, ledger, name, number, choice, seed))
+    boosted = set(np.linspace(0, half, options.boosted, endpoint=False).astype(int).tolist())
+    for first in range(0, options.trials, _ROUND):
+        numbers = range(first, min(first + _ROUND, options.trials))
+        best = sorted(scored, key=lambda trial: (-trial.sharpe, trial.number))[:_PARENTS]
+        choices: list[Choice] = []
+        for number in numbers:
+            choice = _draw(generator, len(study.dataset.feature_names), number in boosted)
+            if number >= half and best:
+                choice = _change(generator, best[int(generator.integers(len(best)))].choice, choice)
+            choices.append(choice)
+        scored += _round(study, ledger, name, numbers, choices)
     return scored
 
 
@@ -113,32 +119,35 @@ def _change(generator: np.random.Generator, parent: Choice, fresh: Choice) -> Ch
     return msgspec.structs.replace(parent, **changed)
 
 
-def _run(study: Study, ledger: TrialLedger, name: str, number: int, choice: Choice, seed: list[int]) -> Scored:
+def _round(study: Study, ledger: TrialLedger, name: str, numbers: range, choices: list[Choice]) -> list[Scored]:
+    """Write a round of trials into the ledger, run them, and close them with what they found."""
+    drafts = [
+        Draft(msgspec.to_builtins(choice), study.parameters.seed, number)
+        for number, choice in zip(numbers, choices, strict=True)
+    ]
+    with ledger.batch(
+        study=name, kind="fit", subject="candidate", lineage=study.lineage, drafts=drafts, code_digest=study.code_digest
+    ) as batch:
+        return [
+            _run(study, batch[place], number, choice)
+            for place, (number, choice) in enumerate(zip(numbers, choices, strict=True))
+        ]
+
+
+def _run(study: Study, trial: Trial, number: int, choice: Choice) -> Scored:
     dataset, rows = study.dataset, study.rows
-    with ledger.trial(
-        study=name,
-        kind="fit",
-        subject=choice.learner,
-        lineage=study.lineage,
-        parameters=msgspec.to_builtins(choice),
-        seed=study.parameters.seed,
-        code_digest=study.code_digest,
-        number=number,
-    ) as trial:
-        raw = _linear(study, choice) if choice.learner == LINEAR else _boosted(study, choice)
-        fold = np.concatenate([np.full(len(part.test), part.number, np.int64) for part in study.folds])
-        predictions = OutOfFold(rows, fold, raw, progressive_calibration(dataset, study.folds, rows, fold, raw))
-        losses = log_loss_rows(predictions.calibrated, dataset.label[rows])
-        performance = performance_of(study, predictions, choice)
-        scored = Scored(trial.id, choice, predictions, performance, float(losses.mean()))
-        trial.complete(
-            {"log_loss": scored.log_loss, "sharpe": scored.sharpe},
-            returns=performance.net,
-            times_ns=np.unique(dataset.time_ns[rows]),
-            folds=[
-                Fold(part.number, float(losses[fold == part.number].mean()), len(part.test)) for part in study.folds
-            ],
-        )
+    raw = _linear(study, choice) if choice.learner == LINEAR else _boosted(study, choice)
+    fold = np.concatenate([np.full(len(part.test), part.number, np.int64) for part in study.folds])
+    predictions = OutOfFold(rows, fold, raw, progressive_calibration(dataset, study.folds, rows, fold, raw))
+    losses = log_loss_rows(predictions.calibrated, dataset.label[rows])
+    performance = performance_of(study, predictions, choice)
+    scored = Scored(trial.id, number, choice, predictions, performance, float(losses.mean()))
+    trial.complete(
+        {"log_loss": scored.log_loss, "sharpe": scored.sharpe},
+        returns=performance.net,
+        times_ns=np.unique(dataset.time_ns[rows]),
+        folds=[Fold(part.number, float(losses[fold == part.number].mean()), len(part.test)) for part in study.folds],
+    )
     return scored
 
 

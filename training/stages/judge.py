@@ -10,14 +10,14 @@ from core.clock import to_rfc3339
 from core.files import read_json, write_json
 from serving.release.evidence import Evidence, Manifest
 from training.evaluation.report import Evaluation, evaluate
-from training.evidence import LEDGER_FILE, PAGE_FILE, GatePolicy, judge
+from training.evidence import BUNDLE_FILE, EVIDENCE_FOLDER, LEDGER_FILE, PAGE_FILE, GatePolicy, judge
 from training.evidence.page import write_page
 from training.models import BLEND, model_folder
 from training.package import CHOSEN, TrainingReport, copy_package, read_out_of_fold, read_training
 from training.stages.bundle import make_bundle
 from training.stages.context import Context, load_context
 from training.stages.progress import Progress
-from training.tracking import Tracker
+from training.tracking import Run, Tracker
 
 REPORTS = Path("reports/evaluation")
 _CURVE_POINTS = 400  # of an equity curve in the JSON: enough for a screen
@@ -98,6 +98,9 @@ def register() -> None:
         model_folder(manifest.name), report, manifest.model_digest, _parameters(context, manifest.name)
     )
     result = register_package(tracker, run, CHOSEN)
+    # To the run of the version, which may be an older one: the same package is registered once.
+    for name in (BUNDLE_FILE, LEDGER_FILE, PAGE_FILE):
+        Run(tracker, result["run_id"]).artifact(REPORTS / name, EVIDENCE_FOLDER)
     tracker.finish()
     progress(f"{result['name']} version {result['version']}, gate {result['verdict']}")
 

@@ -1,0 +1,154 @@
+"""``tidegate gate offline`` and ``tidegate gate simulate --offline``: judge a version, and measure the judge."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import ExitCode
+from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_settings, say
+from tidegate.commands.release import Name, Version, model_of
+
+if TYPE_CHECKING:
+    from serving.release.evidence import Verdict
+    from training.simulation.run import Rate, Simulation
+    from training.simulation.verdict import Outcome
+
+application = typer.Typer(
+    name="gate", help="The offline gate: what it says about a version, and how often it is wrong.", no_args_is_help=True
+)
+
+
+@application.command()
+def offline(
+    version: Version, name: Name = None, workspace: Workspace = HERE, state: State = None, json: Json = False
+) -> None:
+    """Judge a registered version by the policy of params.yaml, rule by rule.
+
+    The package is verified, its evidence must be the bundle it names, the trial ledger must still hold what the
+    evidence rests on, and the time of a prediction is measured now. Exit code 3 when a rule refuses.
+
+    Example: tidegate gate offline 3
+    """
+    settings = load_settings(state, "gate")
+    import msgspec
+
+    from core.params import read_params
+    from tidegate.evidence import judge_registered
+    from tidegate.platform import platform
+    from training.evidence import GatePolicy
+
+    policy = GatePolicy.from_params(read_params(workspace / "params.yaml"))
+    model = name or model_of(workspace)
+    with platform(settings) as addresses:
+        found = judge_registered(addresses, model, version, policy)
+    result = {
+        "model": model,
+        "version": version,
+        "passed": found.verdict.passed,
+        "rules": msgspec.to_builtins(found.verdict.rules),
+        "policy": msgspec.to_builtins(policy),
+        "latency": msgspec.to_builtins(found.latency),
+        "bundle_digest": found.bundle.digest,
+        "trials": list(found.bundle.record.used) if found.bundle.record else [],
+        "notes": list(found.bundle.notes),
+    }
+    finish(result, json, "\n".join(_verdict_lines(f"{model} version {version}", found.verdict)))
+    if not found.verdict.passed:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+@application.command()
+def simulate(
+    offline: Annotated[bool, typer.Option("--offline", help="Simulate the offline gate.")] = False,
+    markets: Annotated[int, typer.Option(help="Markets without signal.", min=0)] = 200,
+    planted: Annotated[int, typer.Option(help="Markets with a planted signal.", min=0)] = 50,
+    trials: Annotated[int, typer.Option(help="Trials of each market's search.")] = 100,
+    boosted: Annotated[int, typer.Option(help="Of these, fits of the real boosted trees.")] = 2,
+    steps: Annotated[int, typer.Option(help="Bars of a market, four hours each.")] = 9000,
+    strength: Annotated[float, typer.Option(help="Correlation of the planted state with the next return.")] = 0.08,
+    seed: Annotated[int, typer.Option(help="Of all markets and searches.", min=0)] = 20260101,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Judge markets again that were judged before.")] = False,
+    workspace: Workspace = HERE,
+    state: State = None,
+    json: Json = False,
+) -> None:
+    """Search simulated markets and count how often the gate lets the winner through.
+
+    Each market is searched as a real one is: real features, labels, folds, costs, sizing, trial ledger, statistics and
+    rules; the learner of most trials is a fast linear one. A killed run goes on where it was when called again.
+
+    Example: tidegate gate simulate --offline --markets 60 --planted 30
+    """
+    settings = load_settings(state, "gate")
+    import shutil
+
+    import msgspec
+
+    from core.errors import UsageError
+    from core.params import read_params
+    from training.simulation.run import simulate as run
+    from training.simulation.run import simulation_digest
+    from training.simulation.verdict import SimulationOptions
+
+    if not offline:
+        raise UsageError("say which gate to simulate: tidegate gate simulate --offline")
+    params = read_params(workspace / "params.yaml")
+    options = SimulationOptions(trials=trials, boosted=boosted, steps=steps, strength=strength, seed=seed)
+    folder: Path = settings.state / "simulation"
+    if fresh:
+        shutil.rmtree(folder / simulation_digest(options, params)[:16], ignore_errors=True)
+
+    def report(outcome: "Outcome", done: int, of: int) -> None:
+        which = "without signal" if outcome.kind == "none" else "planted"
+        said = "passed" if outcome.passed else f"refused by {', '.join(outcome.failed)}"
+        say(f"gate: {done}/{of}, market {outcome.number} {which}: Sharpe {outcome.sharpe:+.2f}, {said}")
+
+    result = run(markets, planted, options, params, folder, workers, report)
+    content: dict[str, Any] = msgspec.to_builtins(result)
+    finish(content | {"folder": str(folder)}, json, "\n".join(_rate_lines(result)))
+
+
+def _verdict_lines(what: str, verdict: "Verdict") -> list[str]:
+    failed = [rule for rule in verdict.rules if not rule.passed]
+    said = "passed" if not failed else f"refused by {len(failed)} of {len(verdict.rules)} rules"
+    lines = [f"{what}: {said}"]
+    for rule in sorted(verdict.rules, key=lambda one: one.passed):
+        margin = ""
+        if rule.value is not None and rule.limit is not None:
+            margin = f" [{'by' if rule.passed else 'short by'} {abs(rule.value - rule.limit):.4g}]"
+        lines.append(f"  {'passed' if rule.passed else 'FAILED'}  {rule.rule}{margin}: {rule.words}")
+    return lines
+
+
+def _rate_lines(result: "Simulation") -> list[str]:
+    options = result.options
+    lines = [f"{options.trials} trials a market, {options.steps} bars, seed {options.seed}"]
+    if result.false_passes is not None:
+        lines.append(f"without signal, let through: {_shown(result.false_passes)}")
+        if result.naive_profit is not None:
+            lines.append(f"  profit interval above zero, by itself: {_shown(result.naive_profit)}")
+        lines.append(f"  refused by: {_counts(result.refused_without_signal)}")
+    if result.passes is not None:
+        lines.append(f"planted (strength {options.strength:g}), let through: {_shown(result.passes)}")
+        lines.append(
+            f"  Bayes-optimal: log-loss skill {result.bayes_skill:+.3%}, on the direction "
+            f"{result.bayes_direction_skill:+.3%}, Sharpe ratio {result.bayes_sharpe:+.2f} a year after cost; the "
+            f"winners show {result.candidate_sharpe:+.2f}"
+        )
+        lines.append(f"  refused by: {_counts(result.refused_planted)}")
+    return lines
+
+
+def _shown(rate: "Rate") -> str:
+    return f"{rate.count} of {rate.of}, {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%})"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1])) or "nobody"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    app.add_typer(application)
