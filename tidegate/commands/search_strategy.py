@@ -1,5 +1,6 @@
 """``tidegate search strategy``: islands of NSGA-II over the parameters of a rule, walk-forward, every trial counted."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -59,7 +60,7 @@ def strategy(
 
 
 def _text(outcome: dict[str, Any]) -> str:
-    rows = [
+    rows: list[Mapping[str, Any]] = [
         {"rule": rule["rule"], "result": "passed" if rule["passed"] else "failed", "in words": rule["words"]}
         for rule in outcome["verdict"]["rules"]
     ]

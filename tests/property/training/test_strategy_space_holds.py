@@ -51,7 +51,9 @@ def test_every_position_becomes_a_set_that_holds(space: Space | None, seed: int)
             if bound.integer:
                 assert value == round(value)
             if bound.step:
-                assert math.isclose((value - bound.low) / bound.step, round((value - bound.low) / bound.step), abs_tol=1e-6)
+                assert math.isclose(
+                    (value - bound.low) / bound.step, round((value - bound.low) / bound.step), abs_tol=1e-6
+                )
         for small, strict, large in space.constraints:
             assert values[small] < values[large] if strict else values[small] <= values[large]
         assert space.holds(values)

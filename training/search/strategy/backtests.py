@@ -55,6 +55,7 @@ class Backtester:
         self._candidates = candidates
         self._minimum = minimum_trades
         tests = [fold.test for fold in history.folds if fold.test is not None]
+        self.test_days = tuple(end - start for start, end in tests)
         self.times_ns = self._days.end_ns[tests[0][0] : tests[-1][1]]
 
     def __call__(self, candidates: Sequence[Values]) -> Assessed:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
+from trading.matching.schedule import day_end
 
 LEAST_DAYS = 40  # of a training or test window: fewer say nothing about a Sharpe ratio
 
@@ -97,8 +98,14 @@ _DAY = 86_400_000_000_000
 
 
 def days_of(times_ns: NDArray[np.int64]) -> Days:
-    """Group steps by UTC day; a bar belongs to the day its close falls on. A daily series has one step a day."""
-    day = times_ns // _DAY
+    """Group steps by trading day, which ends at 17:00 New York; a bar belongs to the day that its close falls into.
+
+    Sunday evening is part of Monday, as for the exchange. A daily series has one step a day.
+    """
+    ends = [day_end(int(times_ns[0]) - 1)]
+    while ends[-1] < times_ns[-1]:
+        ends.append(day_end(ends[-1]))
+    day = np.searchsorted(np.array(ends), times_ns)
     first = np.flatnonzero(np.r_[True, day[1:] != day[:-1]]).astype(np.int64)
     last = np.r_[first[1:], len(times_ns)] - 1
     return Days(first, times_ns[last], len(times_ns))
