@@ -1,5 +1,6 @@
 """``tidegate search hyperparameters`` and ``tidegate search strategy``: searches that count every trial."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -36,16 +37,14 @@ def hyperparameters(
         str | None,
         typer.Option(
             "--study",
-            help="Name of the study; made of what the search depends on when not given, so that the same search goes on.",
+            help="Name; made of what the search depends on when not given: the same search goes on.",
             show_default=False,
         ),
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Write what was chosen into params.yaml.")] = False,
     choose: Annotated[
         int | None,
-        typer.Option(
-            "--choose", help="Take this trial instead of the best by the first objective.", show_default=False
-        ),
+        typer.Option("--choose", help="Take this trial, not the best by the first objective.", show_default=False),
     ] = None,
     workspace: Workspace = HERE,
     state: State = None,
@@ -83,7 +82,7 @@ def hyperparameters(
 
 def _text(outcome: dict[str, Any]) -> str:
     names = [objective["name"] for objective in outcome["objectives"]]
-    rows: list[dict[str, Any]] = [
+    rows: list[Mapping[str, Any]] = [
         {
             "trial": entry["number"],
             **{name: f"{entry['values'][name]:.6g}" for name in names},

@@ -5,6 +5,7 @@ must reach the database of the search, which is therefore no SQLite file unless 
 """
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ class RayPool:
         self._ours = not ray.is_initialized()
         if self._ours:
             try:
-                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
+                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise UnavailableError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
         self._job = ray.put(job)

@@ -150,6 +150,7 @@ def _session(prepared: Prepared, pool: Pool, report: Callable[[SearchProgress], 
 def _back(url: str) -> bool:
     """Wait until the database answers again; False when it stays away."""
     import sqlalchemy as sa
+    from sqlalchemy.exc import SQLAlchemyError
 
     from core.database import create_engine
 
@@ -160,7 +161,7 @@ def _back(url: str) -> bool:
             with engine.connect() as connection:
                 connection.execute(sa.text("SELECT 1"))
             return True
-        except sa.exc.SQLAlchemyError:
+        except SQLAlchemyError:
             time.sleep(1.0)
         finally:
             engine.dispose()

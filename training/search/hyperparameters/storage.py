@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.database import create_engine
 from core.digest import digest_bytes
@@ -39,7 +40,6 @@ def open_storage(database_url: str) -> Any:
         UnavailableError: the database does not answer.
     """
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = optuna_url(database_url)
@@ -97,7 +97,7 @@ def study_lease(database_url: str, study: str, wait_seconds: float = 15.0) -> Ge
     engine = create_engine(database_url)
     try:
         connection = engine.connect()
-    except sa.exc.SQLAlchemyError as error:
+    except SQLAlchemyError as error:
         engine.dispose()
         raise away(error) from error
     try:

@@ -8,7 +8,7 @@ are n slots, and n trials and one more for every lost attempt.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class Study:
         self._parameters = parameters
         self._distributions = space.distributions()
         self._seed = seed
-        directions = [OBJECTIVES[objective].direction for objective in parameters.objectives]
+        directions: list[Literal["maximize", "minimize"]] = [OBJECTIVES[n].direction for n in parameters.objectives]
         self._storage = open_storage(database_url)
         existing = {summary.study_name for summary in optuna.get_all_study_summaries(self._storage, False)}
         if name in existing:
