@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset import Dataset, TrainingData
-from training.labels.primary import only_side
+from training.labels.primary import allowed, only_side, side_frequencies
 from training.models.calibration import Slopes, fit_slopes
 from training.models.interface import Forecaster
 from training.splits import Split
@@ -111,7 +111,12 @@ def progressively(
 
 
 def class_frequencies(dataset: Dataset, rows: Rows) -> Probabilities:
-    """Return the weighted class frequencies of rows, with one imagined row a class: unlikely is not impossible; [3]."""
+    """Return the weighted class frequencies of rows, with one imagined row a class: unlikely is not impossible; [3].
+
+    Of meta-labels they are such that what is left of them on either side is how often that side paid.
+    """
+    if dataset.side is not None:
+        return side_frequencies(dataset.label[rows], dataset.side[rows], dataset.weights[rows])
     counts = np.bincount(dataset.label[rows], weights=dataset.weights[rows], minlength=3) + 1.0
     return counts / counts.sum()
 
@@ -139,4 +144,5 @@ def final_slopes(dataset: Dataset, folds: list[Split], predictions: OutOfFold, r
 
 
 def _slopes(dataset: Dataset, rows: Rows, raw: Probabilities, frequencies: Probabilities) -> Slopes:
-    return fit_slopes(raw, frequencies, dataset.label[rows], dataset.weights[rows])
+    possible = None if dataset.side is None else allowed(dataset.side[rows])
+    return fit_slopes(raw, frequencies, dataset.label[rows], dataset.weights[rows], possible)

@@ -68,11 +68,26 @@ def direction_skill_interval(
     return bootstrap.interval(np.column_stack(columns), lambda sums: 1.0 - sums[..., 0] / sums[..., 1])
 
 
+def taken_rows(
+    probabilities: Probabilities, labels: Classes, sides: NDArray[np.int8]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return per row of meta-labels whether it was rightly taken, and whether it counts: taking was the likelier."""
+    taken = (sides != 0) & (probabilities[:, FLAT] < 0.5)
+    return (taken & (labels != FLAT)).astype(np.float64), taken.astype(np.float64)
+
+
 def hit_interval(
-    probabilities: Probabilities, labels: Classes, time_index: NDArray[np.int64], bootstrap: BlockBootstrap
+    probabilities: Probabilities,
+    labels: Classes,
+    time_index: NDArray[np.int64],
+    bootstrap: BlockBootstrap,
+    sides: NDArray[np.int8] | None = None,
 ) -> Interval:
-    """Return the share of right sides among rows that moved beyond cost, with its interval; 0.5 is a coin."""
-    hit, counted = hit_rows(probabilities, labels)
+    """Return the share of right sides among rows that moved beyond cost, with its interval; 0.5 is a coin.
+
+    Of meta-labels, whose side is given, it is the share that paid among the rows that the model would take.
+    """
+    hit, counted = hit_rows(probabilities, labels) if sides is None else taken_rows(probabilities, labels, sides)
     columns = np.column_stack([per_time(values, time_index, bootstrap.steps) for values in (hit, counted)])
     return bootstrap.interval(columns, lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1.0))
 

@@ -145,14 +145,20 @@ class _Judge:
         wanted = model_targets(answer, self.volatility, cost, self.sizing) if targets is None else targets
         performance = simulate(self.dataset, self.rows, wanted, self.sizing)
         self.performances[name] = performance
+        skill = metrics.skill_interval(losses, reference, self.step, self.bootstrap)
         self.entries[name] = {
             "log_loss": float(losses.mean()),
             "brier": float(metrics.brier_rows(answer, self.labels).mean()),
-            "skill": metrics.summary(metrics.skill_interval(losses, reference, self.step, self.bootstrap)),
+            "skill": metrics.summary(skill),
             "direction_skill": metrics.summary(
+                # Of meta-labels the side is given: what is left to know is whether to take it, the whole skill.
                 metrics.direction_skill_interval(answer, reference_answer, self.labels, self.step, self.bootstrap)
+                if self.side is None
+                else skill
             ),
-            "hit_rate": metrics.summary(metrics.hit_interval(answer, self.labels, self.step, self.bootstrap)),
+            "hit_rate": metrics.summary(
+                metrics.hit_interval(answer, self.labels, self.step, self.bootstrap, self.side)
+            ),
             "calibration_error": metrics.calibration_error(bins),
             "reliability": bins,
             "log_loss_per_fold": per_fold,

@@ -78,6 +78,18 @@ def only_side(probabilities: Probabilities, sides: Sides | None) -> Probabilitie
     return np.where(total > 0.0, possible / np.where(total > 0.0, total, 1.0), certain)
 
 
+def side_frequencies(label: NDArray[np.int8], sides: Sides, weights: NDArray[np.float64]) -> Probabilities:
+    """Return class frequencies [3] whose ``only_side`` is the weighted share of rows that paid on that side.
+
+    The frequencies over both sides would not do: half of what one side did not pay belongs to the other.
+    """
+    odds = np.ones(3)
+    for side, paid in ((1, LONG), (-1, SHORT)):
+        own = sides == side
+        odds[paid] = (weights[own & (label == paid)].sum() + 1.0) / (weights[own & (label == FLAT)].sum() + 1.0)
+    return odds / odds.sum()
+
+
 def take_side(columns: dict[str, Any], sides: Sides) -> dict[str, Any]:
     """Return the columns of a dataset with the classes, spans and sides of meta-labels.
 

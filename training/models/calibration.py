@@ -31,6 +31,7 @@ FLOOR = 1e-7  # the least probability whose logarithm is taken, the same in the 
 _RIDGE = 1e-4  # pulls towards "leave as it is" where the data does not say
 DIRECTION = np.array([-1.0, 0.0, 1.0])
 FLATNESS = np.array([-0.5, 1.0, -0.5])
+_IMPOSSIBLE = -1e9  # the logit of a class that is ruled out
 SIDES = np.array([-0.5, 0.0, 0.5])  # how the direction enters the logits
 MIDDLE = np.array([0.0, 1.0, 0.0])  # how the flatness enters them
 
@@ -78,6 +79,7 @@ def fit_slopes(
     frequencies: Probabilities,
     labels: NDArray[np.int8],
     weights: NDArray[np.float64],
+    possible: Probabilities | None = None,
 ) -> Slopes:
     """Fit by weighted maximum likelihood.
 
@@ -86,6 +88,7 @@ def fit_slopes(
         frequencies: float64 [N, 3], class frequencies of the window that the row's model was trained on.
         labels: classes, int8 [N].
         weights: float64 [N], not all zero.
+        possible: float64 [N, 3] of 0 and 1: classes that are ruled out after calibration; None: none is.
     """
     from scipy.optimize import minimize
 
@@ -93,6 +96,8 @@ def fit_slopes(
     share = weights / weights.sum()
     hot = np.eye(3)[labels.astype(np.int64)]
     origin = (base @ DIRECTION)[:, None] * SIDES + (base @ FLATNESS)[:, None] * MIDDLE
+    if possible is not None:
+        origin = np.where(possible > 0.0, origin, _IMPOSSIBLE)
     moves = (
         ((logs - base) @ DIRECTION)[:, None] * SIDES,
         ((logs - base) @ FLATNESS)[:, None] * MIDDLE,

@@ -8,8 +8,9 @@ from trading.strategy.sizing import SizingParameters, held_fraction, target_frac
 from training.dataset import Dataset
 from training.label_parameters import BarrierParameters, LabelParameters, PrimaryParameters, check_labels
 from training.labels import FLAT, LONG, SHORT
-from training.labels.primary import PrimaryRule, only_side, primary_rule, take_side
+from training.labels.primary import PrimaryRule, allowed, only_side, primary_rule, side_frequencies, take_side
 from training.labels.side_graph import restrict, with_side
+from training.models.calibration import fit_slopes
 from training.models.graph import INPUT, OUTPUT, assemble, run, to_bytes
 
 RULE = PrimaryRule("momentum", 1, 0.5, 1)
@@ -63,6 +64,38 @@ def test_the_side_that_is_not_taken_gets_no_probability() -> None:
     kept = only_side(said, np.array([1, -1, 0, 1], np.int8))
     assert kept == pytest.approx(np.array([[0, 0.375, 0.625], [0.4, 0.6, 0], [0, 1, 0], [0, 1, 0]]))
     assert only_side(said, None) is said
+
+
+def test_frequencies_left_of_a_side_are_how_often_it_paid() -> None:
+    side = np.repeat(np.array([1, -1, 0], np.int8), [1000, 500, 100])
+    label = np.concatenate(
+        [np.repeat([LONG, FLAT], [300, 700]), np.repeat([SHORT, FLAT], [400, 100]), np.full(100, FLAT)]
+    )
+    left = only_side(np.tile(side_frequencies(label, side, (side != 0) * 1.0), (2, 1)), np.array([1, -1], np.int8))
+    assert left[0, LONG] == pytest.approx(0.3, abs=1e-3)
+    assert left[1, SHORT] == pytest.approx(0.8, abs=5e-3)
+
+
+def test_a_prediction_that_knows_nothing_is_calibrated_to_how_often_each_side_pays() -> None:
+    generator = np.random.default_rng(4)
+    side = np.where(generator.random(4000) < 0.5, 1, -1).astype(np.int8)
+    label = np.where(generator.random(4000) < 0.4, np.where(side > 0, LONG, SHORT), FLAT).astype(np.int8)
+    # A model of three classes that is sure of the side, and of far too much about whether it pays.
+    pays = generator.uniform(0.05, 0.95, size=4000)
+    said = np.zeros((4000, 3))
+    said[np.arange(4000), np.where(side > 0, LONG, SHORT)] = pays
+    said[:, FLAT] = 1.0 - pays
+    frequencies = side_frequencies(label, side, np.ones(4000))
+    slopes = fit_slopes(said, np.tile(frequencies, (4000, 1)), label, np.ones(4000), allowed(side))
+    answer = only_side(slopes.around(frequencies).apply(said), side)
+    assert 1.0 - answer[:, FLAT] == pytest.approx(np.full(4000, 0.4), abs=0.05)
+    free = fit_slopes(said, np.tile(frequencies, (4000, 1)), label, np.ones(4000))
+    worse = only_side(free.around(frequencies).apply(said), side)
+
+    def loss(values: np.ndarray) -> float:
+        return float(-np.log(values[np.arange(4000), label]).mean())
+
+    assert loss(answer) < 0.69 and loss(answer) < loss(worse)
 
 
 def test_the_graph_knows_the_side_from_the_row_it_is_asked_about() -> None:
