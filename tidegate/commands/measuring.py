@@ -48,8 +48,9 @@ def bench(
 
     if name == "features":
         from features import bench as features_bench
+        from training.labels import bench as labels_bench
 
-        result: dict[str, Any] = features_bench.run()
+        result: dict[str, Any] = features_bench.run() | {"labels": labels_bench.run()}
     elif name == "serving":
         from serving import bench as serving_bench
 
