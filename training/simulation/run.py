@@ -79,10 +79,9 @@ def simulate(
     digest = simulation_digest(options, params)
     own = folder / digest[:16]
     own.mkdir(parents=True, exist_ok=True)
-    counts: dict[Kind, int] = {"none": markets, "planted": planted}
-    tasks: list[Task] = []
-    for kind, count in counts.items():
-        tasks += [(kind, number) for number in range(count)]
+    tasks: list[Task] = [("none", number) for number in range(markets)]
+    tasks.extend(("planted", number) for number in range(planted))
+    tasks.sort(key=lambda task: (task[1], task[0]))  # both kinds from the start: a run cut short says something of both
     outcomes = {task: found for task in tasks if (found := _read(own, task)) is not None}
     left = [task for task in tasks if task not in outcomes]
     for outcome in _judged(left, options, params, min(workers, len(left))):
