@@ -137,8 +137,8 @@ def write_table(path: Path, columns: dict[str, Any], metadata: dict[str, str]) -
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_table(path: Path, stage: str) -> Any:
-    """Read a parquet file that an earlier stage wrote.
+def read_table(path: Path, stage: str, columns: Sequence[str] | None = None) -> Any:
+    """Read a parquet file that an earlier stage wrote, or the named columns of it.
 
     Raises:
         BadInputError: it is missing or no parquet file.
@@ -147,7 +147,7 @@ def read_table(path: Path, stage: str) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, columns=columns)
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing: run the {stage} stage first") from None
     except pa.ArrowInvalid as error:
@@ -169,16 +169,22 @@ def load_dataset(path: Path, feature_names: Sequence[str], horizon: int) -> Data
         BadInputError: the file is missing or lacks a column.
         IntegrityError: a row reaches into the holdout.
     """
-    table = read_table(path, "dataset")
-    missing = sorted({*KEYS, *ECONOMICS, *feature_names} - set(table.column_names))
+    import pyarrow.parquet as pq
+
+    read_table(path, "dataset", ())  # a file that is missing or broken is told of here
+    known = set(pq.read_schema(path).names)
+    missing = sorted({*KEYS, *ECONOMICS, *feature_names} - known)
     if missing:
         raise BadInputError(f"{path} lacks the columns {', '.join(missing[:5])}: run the dataset stage again")
+    optional = [name for name in OPTIONAL if name in known]
+    table = read_table(path, "dataset", (*KEYS, *ECONOMICS, *optional))
     names = table["instrument"].to_numpy(zero_copy_only=False)
     instruments, codes = np.unique(names.astype(str), return_inverse=True)
     columns = {name: table[name].to_numpy() for name in (*KEYS[2:], *ECONOMICS)}
     features = np.empty((table.num_rows, len(feature_names)), np.float32)
     for position, name in enumerate(feature_names):
-        features[:, position] = table[name].to_numpy(zero_copy_only=False)
+        # One at a time: the file holds double precision, all of it at once would be twice the matrix.
+        features[:, position] = read_table(path, "dataset", (name,))[name].to_numpy(zero_copy_only=False)
     cutoff = read_cutoff(table, path)
     assert_before_holdout(columns["time_ns"], columns["label_end_ns"], cutoff)
     return Dataset(
@@ -193,5 +199,5 @@ def load_dataset(path: Path, feature_names: Sequence[str], horizon: int) -> Data
         {name: columns[name].astype(np.float64) for name in ECONOMICS},
         cutoff,
         horizon,
-        *(table[name].to_numpy() if name in table.column_names else None for name in OPTIONAL),
+        *(table[name].to_numpy() if name in optional else None for name in OPTIONAL),
     )

@@ -170,14 +170,8 @@ def read_out_of_fold(folder: Path, dataset: Dataset) -> OutOfFold:
     instruments = table["instrument"].to_numpy(zero_copy_only=False).astype(str)
     times = table["time_ns"].to_numpy()
     codes = {name: code for code, name in enumerate(dataset.instruments)}
-    wanted = {
-        (code, time): row
-        for row, (code, time) in enumerate(zip(dataset.instrument.tolist(), dataset.time_ns.tolist(), strict=True))
-    }
-    found = [
-        wanted.get((codes.get(name, -1), time), -1) for name, time in zip(instruments, times.tolist(), strict=True)
-    ]
-    rows = np.array(found, np.int64)
+    known, place = np.unique(instruments, return_inverse=True)
+    rows = _rows_of(dataset, np.array([codes.get(name, -1) for name in known], np.int64)[place], times)
     if (rows < 0).any():
         raise IntegrityError(f"{folder} was trained on another dataset: train {folder.name} again")
 
@@ -185,6 +179,18 @@ def read_out_of_fold(folder: Path, dataset: Dataset) -> OutOfFold:
         return np.column_stack([table[f"{stage}_{name}"].to_numpy() for name in CLASSES])
 
     return OutOfFold(rows, table["fold"].to_numpy(), matrix("raw"), matrix("calibrated"))
+
+
+def _rows_of(dataset: Dataset, codes: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the dataset's row of each instrument and time, -1 where it has none."""
+    found = np.full(len(codes), -1, np.int64)
+    for code in np.unique(codes[codes >= 0]):
+        own = np.flatnonzero(dataset.instrument == code)  # in time order
+        wanted = np.flatnonzero(codes == code)
+        place = np.minimum(np.searchsorted(dataset.time_ns[own], times[wanted]), len(own) - 1)
+        there = dataset.time_ns[own[place]] == times[wanted]
+        found[wanted[there]] = own[place[there]]
+    return found
 
 
 def read_training(folder: Path) -> TrainingReport:

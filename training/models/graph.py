@@ -161,14 +161,15 @@ def stack(
     from onnx import helper
 
     matrices = {name: matrix for name, _, matrix in components}
-    moved = [f"{name}_moved" for name in matrices]
+    moved = [f"stack_moved_{name}" for name in matrices]
 
     def multiplied(name: str) -> Part:
+        floored, logs, matrix = (f"stack_{what}_{name}" for what in ("floored", "logs", "matrix"))
         return [
-            helper.make_node("Max", [f"{name}_{OUTPUT}", "stack_floor"], [f"{name}_floored"], name=f"{name}_floor"),
-            helper.make_node("Log", [f"{name}_floored"], [f"{name}_logs"], name=f"{name}_log"),
-            helper.make_node("MatMul", [f"{name}_logs", f"{name}_matrix"], [f"{name}_moved"], name=f"{name}_move"),
-        ], [_float(f"{name}_matrix", matrices[name])]
+            helper.make_node("Max", [f"{name}_{OUTPUT}", "stack_floor"], [floored], name=floored),
+            helper.make_node("Log", [floored], [logs], name=logs),
+            helper.make_node("MatMul", [logs, matrix], [f"stack_moved_{name}"], name=f"stack_move_{name}"),
+        ], [_float(matrix, matrices[name])]
 
     (nodes, values), lookback, features = _side_by_side([(name, model) for name, model, _ in components], multiplied)
     values += [_float("stack_floor", FLOOR), _float("stack_bias", bias[None, :])]

@@ -52,7 +52,7 @@ def test_the_graph_of_a_stack_answers_as_the_stack_does() -> None:
     from training.models.blend import Blend
 
     def softmax_of_last_row(lookback: int, feature: int) -> object:
-        """A component of two numbers: the logits are one feature times constants."""
+        """A calibrated component: its logits are one feature times constants."""
         nodes = [
             helper.make_node("Gather", [graph.INPUT, "last"], ["row"], axis=1),
             helper.make_node("MatMul", ["row", "weights"], ["logits"]),
@@ -63,7 +63,8 @@ def test_the_graph_of_a_stack_answers_as_the_stack_does() -> None:
         weights = np.zeros((2, 3), np.float32)
         weights[feature] = [-1.0, 0.3, 0.8]
         values = [numpy_helper.from_array(np.array(-1, np.int64), "last"), numpy_helper.from_array(weights, "weights")]
-        return graph.assemble(nodes, values, lookback, 2)
+        calibration = Slopes(0.9, 0.9).around(np.array([0.3, 0.3, 0.4]))
+        return graph.with_calibration(graph.assemble(nodes, values, lookback, 2), calibration)
 
     models = {"first": softmax_of_last_row(1, 0), "second": softmax_of_last_row(3, 1)}
     stack = LogisticStack(np.array([0.7, 0.9]), np.array([0.2, 1.0]))
