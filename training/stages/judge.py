@@ -17,6 +17,7 @@ from training.package import CHOSEN, TrainingReport, copy_package, read_out_of_f
 from training.stages.bundle import make_bundle
 from training.stages.context import Context, load_context
 from training.stages.progress import Progress
+from training.stages.trial import evaluation_trials
 from training.tracking import Run, Tracker
 
 REPORTS = Path("reports/evaluation")
@@ -37,7 +38,10 @@ def evaluation() -> None:
     policy = GatePolicy.from_params(context.parameters.raw)
     reports = {name: read_training(model_folder(name)) for name in models_of(context)}
     predictions = {name: read_out_of_fold(model_folder(name), context.dataset) for name in models_of(context)}
-    result = evaluate(context.dataset, context.folds, predictions, context.parameters)
+    with evaluation_trials(context, predictions) as counted:
+        if counted:
+            progress(f"sizing or cost are new to {', '.join(counted)}: counted as trials")
+        result = evaluate(context.dataset, context.folds, predictions, context.parameters)
     content, models = result.content, result.content["models"]
     for name, entry in models.items():
         skill, sharpe = entry["skill"], entry["strategy"]["sharpe"]
