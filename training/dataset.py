@@ -147,7 +147,7 @@ def read_table(path: Path, stage: str, columns: Sequence[str] | None = None) -> 
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path, columns=columns)
+        return pq.read_table(path, columns=None if columns is None else list(columns))
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing: run the {stage} stage first") from None
     except pa.ArrowInvalid as error:
