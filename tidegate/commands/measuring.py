@@ -10,7 +10,7 @@ from tidegate.commands.release import Name, Version, model_of
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="features, serving, order-path, replay or journal.")],
+    name: Annotated[str, typer.Argument(help="features, serving, order-path, replay, retrain or journal.")],
     url: Annotated[
         str | None,
         typer.Option(help="serving: a running inference service; one of its own when not given.", show_default=False),
@@ -24,20 +24,25 @@ def bench(
         typer.Option(help="replay: folder of LEAN ticks of EUR_USD; simulated when not given.", show_default=False),
     ] = None,
     count: Annotated[int, typer.Option(help="replay: at most so many ticks.", min=1000)] = 200_000,
-    repeats: Annotated[int, typer.Option(help="replay: runs of each.", min=1)] = 3,
+    repeats: Annotated[int, typer.Option(help="replay, retrain: runs of each.", min=1)] = 3,
     peer_python: Annotated[
         Path | None, typer.Option(help="replay: Python of an environment with nautilus_trader.", show_default=False)
     ] = None,
     install_peer: Annotated[
         bool, typer.Option("--install-peer", help="replay: make that environment under <state>/cache.")
     ] = False,
+    models: Annotated[str, typer.Option(help="retrain: which, with commas; there are gru and transformer too.")] = (
+        "xgboost,random_forest,lstm"
+    ),
+    rows: Annotated[int, typer.Option(help="retrain: rows of the matrix of 60 features.", min=20_000)] = 1_000_000,
     state: State = None,
     json: Json = False,
 ) -> None:
     """Measure a room on this machine, each figure beside its budget or its peer in the same run.
 
     `serving` measures the approved models of the state directory. `order-path`: tick to bytes out to accepted, by hop.
-    `replay`: ticks through the full loop, beside nautilus_trader where there is one.
+    `replay`: ticks through the full loop, beside nautilus_trader where there is one. `retrain`: a million rows, beside
+    the bare libraries' fits on the same rows.
 
     Example: tidegate bench replay --ticks ticks/eurusd --install-peer
     """
@@ -65,6 +70,11 @@ def bench(
         from tidegate.bench import journal
 
         result = journal.run(orders, settings.state)
+    elif name == "retrain":
+        from tidegate.bench import retrain
+
+        result = retrain.run(models.split(","), rows, 60, repeats)
+        text = retrain.table(result)
     elif name == "replay":
         from tidegate.bench import replay
 
@@ -74,7 +84,7 @@ def bench(
             peer_python = replay.install_peer(settings.state / "cache" / "nautilus")
         result = replay.run(ticks, count, repeats, peer_python)
     else:
-        raise UsageError(f"no benchmark {name!r}: there are features, serving, order-path, replay, journal")
+        raise UsageError(f"no benchmark {name!r}: there are features, serving, order-path, replay, retrain, journal")
     finish(result, json, text or "\n".join(_lines(result)))
 
 
