@@ -34,7 +34,7 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
     minimum_good_regimes: float | None = 0.5
     # The data and the model as they stand.
     maximum_drift_share: float | None = 0.5
-    maximum_parity: float | None = 1e-5
+    maximum_parity: float | None = 1e-4
     maximum_model_megabytes: float | None = 64.0
     maximum_latency_milliseconds: float | None = 5.0
     # The record.
