@@ -61,6 +61,9 @@ def migrate(engine: sa.Engine) -> None:
             if engine.dialect.name == "postgresql":
                 # Two processes that start together must not migrate at the same time.
                 connection.execute(sa.text("SELECT pg_advisory_lock(727400)"))
+            elif engine.dialect.name == "sqlite":
+                # One at a time too, and whole or not at all: the driver would commit after each table.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             config.attributes["connection"] = connection
             command.upgrade(config, "heads")
             connection.commit()
