@@ -49,34 +49,38 @@ def check_leaks(dataset: Dataset, folds: Sequence[Split], seed: int, limits: Lea
     rows, thinned = _thin(dataset, folds)
     weights = dataset.weights[rows]
     answers = _answers(dataset, rows)
-    order, before = _previous(dataset)
     generator = np.random.default_rng(seed)
-    rotated = [_rotate(dataset, rows, answers, share) for share in generator.uniform(0.1, 0.9, limits.draws)]
+    shares = generator.uniform(0.1, 0.9, limits.draws)
+    # The questions about the rows themselves come first, then the same about each rotation.
+    together = _side_by_side([answers, *(answers[_rotation(dataset, rows, share)] for share in shares)])
+    plain = single.Answers(together.counts[:, : len(QUESTIONS)].copy(), together.yes[:, : len(QUESTIONS)].copy())
+    order, before = _previous(dataset)
     checks: list[FeatureCheck] = []
-    noise = dict.fromkeys(QUESTIONS, -np.inf)
+    strongest = np.zeros(len(QUESTIONS))
     for column, name in enumerate(dataset.feature_names):
         values = dataset.features[:, column]
         older = np.full(len(values), np.nan, np.float32)
         older[order] = np.where(before >= 0, values[np.maximum(before, 0)], np.nan)
         now, lagged = values[rows], older[rows]
         coded = [single.bin_codes(now, fold.train) for fold in thinned]
-        skill = _by_question(coded, answers, weights, thinned)
-        for other in rotated:
-            noise = {key: max(noise[key], value) for key, value in _by_question(coded, other, weights, thinned).items()}
+        found = single.skills(coded, together, weights, thinned).reshape(-1, len(QUESTIONS))
+        strongest = np.maximum(strongest, found[1:].max(axis=0, initial=0.0))
         coded = [single.bin_codes(lagged, fold.train) for fold in thinned]
-        again = _by_question(coded, answers, weights, thinned)
-        checks.append(FeatureCheck(name, skill, again, single.separation(now, thinned)))
+        again = single.skills(coded, plain, weights, thinned)
+        apart = single.separation(now, thinned)
+        checks.append(FeatureCheck(name, _by_question(found[0]), _by_question(again), apart))
+    noise = _by_question(strongest)
     rules += _feature_rules(checks, noise, limits)
     return LeakReport(tuple(rules), tuple(checks), noise, len(rows), seed)
 
 
-def _by_question(
-    coded: Sequence[single.Codes],
-    answers: Sequence[single.Answers],
-    weights: NDArray[np.float64],
-    folds: Sequence[Split],
-) -> dict[str, float]:
-    return dict(zip(QUESTIONS, single.skills(coded, answers, weights, folds), strict=True))
+def _by_question(values: NDArray[np.float64]) -> dict[str, float]:
+    return {question: float(value) for question, value in zip(QUESTIONS, values, strict=True)}
+
+
+def _side_by_side(answers: Sequence[NDArray[np.int8]]) -> single.Answers:
+    table = np.concatenate(answers, axis=1)
+    return single.Answers((table >= 0).astype(np.uint8), (table == 1).astype(np.uint8))
 
 
 def _feature_rules(checks: Sequence[FeatureCheck], noise: Mapping[str, float], limits: LeakLimits) -> list[LeakRule]:
@@ -116,8 +120,8 @@ def _feature_rules(checks: Sequence[FeatureCheck], noise: Mapping[str, float], l
     return rules
 
 
-def _answers(dataset: Dataset, rows: NDArray[np.int64]) -> list[single.Answers]:
-    """Return the answers to ``QUESTIONS``, int8 [n] each; -1: the row does not count.
+def _answers(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Return the answers to ``QUESTIONS``, int8 [n, K]: 1 yes, 0 no, -1 the row does not count.
 
     About the label: which way price moved, among rows that moved beyond cost, and whether it did. About the next bar,
     which a label of many bars would drown: which way it went, and whether it went further than its volatility's median.
@@ -136,7 +140,7 @@ def _answers(dataset: Dataset, rows: NDArray[np.int64]) -> list[single.Answers]:
     middle = np.median(size[known]) if known.any() else 0.0
     next_direction = np.where(np.isfinite(step) & (step != 0.0), step > 0.0, -1)
     next_movement = np.where(known, size > middle, -1)
-    return [answer.astype(np.int8) for answer in (direction, movement, next_direction, next_movement)]
+    return np.column_stack([direction, movement, next_direction, next_movement]).astype(np.int8)
 
 
 def _previous(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -147,19 +151,17 @@ def _previous(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return order, np.where(first, -1, before)
 
 
-def _rotate(
-    dataset: Dataset, rows: NDArray[np.int64], answers: Sequence[single.Answers], share: float
-) -> list[single.Answers]:
-    """Return the answers of each instrument moved by a share of its rows: what binds them to the features is cut.
+def _rotation(dataset: Dataset, rows: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """Return whose answers each row gets when those of each instrument move by a share of its rows, int64 [n].
 
-    Their own autocorrelation stays, and so does what the instruments have in common.
+    What binds answers to features is cut; their own autocorrelation stays, and what the instruments have in common.
     """
     source = np.empty(len(rows), np.int64)
     instrument = dataset.instrument[rows]
     for index in np.unique(instrument):
         own = np.flatnonzero(instrument == index)
         source[own] = np.roll(own, int(share * len(own)))
-    return [answer[source] for answer in answers]
+    return source
 
 
 def _thin(dataset: Dataset, folds: Sequence[Split]) -> tuple[NDArray[np.int64], list[Split]]:

@@ -1,7 +1,7 @@
 """What one feature alone tells out of fold, compiled: class shares within bins, learnt on training rows."""
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numba
 import numpy as np
@@ -13,40 +13,50 @@ BINS = 10
 MISSING = BINS  # the bin of rows without a value
 _PRIOR = 20.0  # rows of the base rate that each bin starts with: a thin bin must not shout
 
-Answers = NDArray[np.int8]  # [R]: 1 yes, 0 no, -1 the row does not count
 Codes = NDArray[np.uint8]
+Bits = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to K questions about R rows, uint8 [R, K] each: does the row count, and is the answer yes."""
+
+    counts: Bits
+    yes: Bits
 
 
 @numba.njit(cache=True)
 def skill_sums(  # pragma: no cover - compiled
-    codes: Codes, answers: Answers, weights: NDArray[np.float64], train: NDArray[np.int64], test: NDArray[np.int64]
-) -> tuple[float, float]:
-    """Return the log loss, in nats, of the bins' shares on the test rows and that of the training share alone."""
-    count = np.zeros(BINS + 1)
-    hits = np.zeros(BINS + 1)
-    right, asked = 0.0, 0.0
+    codes: Codes,
+    counts: Bits,
+    yes: Bits,
+    weights: NDArray[np.float64],
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the log loss, in nats, of the bins' shares on the test rows and that of the training share; [K] each.
+
+    All questions go through in one pass: a row's bin is looked up once, its answers lie side by side.
+    """
+    questions = counts.shape[1]
+    asked = np.zeros((BINS + 1, questions))
+    hits = np.zeros((BINS + 1, questions))
     for row in train:
-        answer = answers[row]
-        if answer >= 0:
-            count[codes[row]] += weights[row]
-            hits[codes[row]] += weights[row] * answer
-            asked += weights[row]
-            right += weights[row] * answer
-    base = (right + 1.0) / (asked + 2.0)
-    yes, no = np.empty(BINS + 1), np.empty(BINS + 1)
-    for index in range(BINS + 1):
-        share = (hits[index] + _PRIOR * base) / (count[index] + _PRIOR)
-        yes[index], no[index] = -np.log(share), -np.log(1.0 - share)
-    base_yes, base_no = -math.log(base), -math.log(1.0 - base)
-    loss, reference = 0.0, 0.0
+        code, weight = codes[row], weights[row]
+        for k in range(questions):
+            asked[code, k] += weight * counts[row, k]
+            hits[code, k] += weight * yes[row, k]
+    base = (hits.sum(axis=0) + 1.0) / (asked.sum(axis=0) + 2.0)
+    share = (hits + _PRIOR * base) / (asked + _PRIOR)
+    if_no, if_yes = -np.log(1.0 - share), -np.log(share)
+    base_no, base_yes = -np.log(1.0 - base), -np.log(base)
+    loss, reference = np.zeros(questions), np.zeros(questions)
     for row in test:
-        answer = answers[row]
-        if answer == 1:
-            loss += float(yes[codes[row]])
-            reference += base_yes
-        elif answer == 0:
-            loss += float(no[codes[row]])
-            reference += base_no
+        code = codes[row]
+        for k in range(questions):
+            right, wrong = float(yes[row, k]), float(counts[row, k] - yes[row, k])
+            loss[k] += right * if_yes[code, k] + wrong * if_no[code, k]
+            reference[k] += right * base_yes[k] + wrong * base_no[k]
     return loss, reference
 
 
@@ -63,22 +73,22 @@ def bin_codes(values: NDArray[np.float32], train: NDArray[np.int64]) -> Codes:
 
 
 def skills(
-    coded: Sequence[Codes], answers: Sequence[Answers], weights: NDArray[np.float64], folds: Sequence[Split]
-) -> list[float]:
-    """Return the log-loss skill over all test rows for each of the answers; 0 where no test row counts.
+    coded: Sequence[Codes], answers: Answers, weights: NDArray[np.float64], folds: Sequence[Split]
+) -> NDArray[np.float64]:
+    """Return the log-loss skill over all test rows for each question, float64 [K]; 0 where no test row counts.
 
     Args:
         coded: per fold, the rows' bins.
-        answers: questions about the same rows.
+        answers: to K questions about the same rows.
         weights: float64 [R], of training rows.
         folds: the splits.
     """
-    result: list[float] = []
-    for answer in answers:
-        parts = [skill_sums(c, answer, weights, f.train, f.test) for c, f in zip(coded, folds, strict=True)]
-        loss, reference = (sum(column) for column in zip(*parts, strict=True))
-        result.append(1.0 - loss / reference if reference > 0 else 0.0)
-    return result
+    loss, reference = np.zeros(answers.yes.shape[1]), np.zeros(answers.yes.shape[1])
+    for codes, fold in zip(coded, folds, strict=True):
+        part = skill_sums(codes, answers.counts, answers.yes, weights, fold.train, fold.test)
+        loss += part[0]
+        reference += part[1]
+    return np.where(reference > 0.0, 1.0 - loss / np.where(reference > 0.0, reference, 1.0), 0.0)
 
 
 def separation(values: NDArray[np.float32], folds: Sequence[Split]) -> float:
