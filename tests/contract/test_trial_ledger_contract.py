@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from core.clock import SimulatedClock
 from core.database import create_engine
@@ -297,6 +298,30 @@ class TrialLedgerContract:
             assert sorted(row.sequence for row in found) == list(range(1, 65))
             assert sorted(row.position or 0 for row in found) == list(range(1, 65))
             assert ledger.verify(lineage) == [] and ledger.count(lineage) == 64
+
+    def test_a_commit_whose_reply_was_lost_is_not_made_twice(
+        self, ledger: TrialLedger, lineage: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        commit, losses = sa.Connection.commit, iter([True, False] * 4)
+
+        def and_lose_the_reply(connection: sa.Connection) -> None:
+            commit(connection)
+            if next(losses):
+                raise OperationalError("COMMIT", None, Exception("server closed the connection unexpectedly"))
+
+        monkeypatch.setattr(sa.Connection, "commit", and_lose_the_reply)
+        with begin(ledger, lineage) as trial:
+            trial.complete({"sharpe": 1.0}, series(1), TIMES)
+        with ledger.batch("g", "backtest", "r", lineage, [Draft({"a": 1}, 1), Draft({"a": 1}, 1)], "c") as batch:
+            batch.complete(0, {}, series(2), TIMES)
+            batch.pruned(1, "too few trades")
+        monkeypatch.undo()
+        assert next(losses, None) is None, "every reply was lost once"
+        found = ledger.trials(lineage)
+        assert [(row.id, row.attempt, row.position) for row in found] == [
+            (trial.id, 1, 1), (batch.ids[0], 1, 2), (batch.ids[1], 2, 3)
+        ]  # fmt: skip
+        assert trial.row["hash"] == found[0].hash and ledger.verify(lineage) == []
 
     EDITS: ClassVar[dict[str, tuple[str, int]]] = {
         # what a hand with access to the database does: the kind of the fault, and the trial it must name
