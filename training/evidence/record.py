@@ -11,6 +11,7 @@ from core.errors import BadInputError
 from training.trials import Head, Status, TrialLedger, TrialRecord
 
 Array = NDArray[np.float64]
+_MOST_SERIES = 2_000  # correlations of more take minutes and gigabytes; the rest still count as attempts
 _LEAST_OVERLAP = 0.5  # of the candidate's decision times: a series that shares fewer says too little about it
 
 
@@ -33,7 +34,7 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
     by_status: dict[str, int]
     candidate: str  # id of the candidate's own row
     used: tuple[str, ...]  # ids whose series entered, in the order of the matrix
-    unused: int  # completed, with a series on too few common decision times
+    unused: int  # with a series that was left out: on too few common decision times, or not among the best of very many
     rows: tuple[TrialReference, ...]
     gaps: tuple[str, ...]
     rows_digest: str  # over ``rows``: the same ledger, the same digest
@@ -116,5 +117,16 @@ def _common(
         here, values = loaded[axis]
         parts.append(values[np.searchsorted(here, common)])
         used += axes[axis]
-    order = sorted(range(len(used)), key=lambda place: used[place].sequence)
-    return common, np.ascontiguousarray(np.concatenate(parts, axis=1)[:, order]), [used[place] for place in order]
+    matrix = np.concatenate(parts, axis=1)
+    order = sorted(_kept(matrix, used, own), key=lambda place: used[place].sequence)
+    return common, np.ascontiguousarray(matrix[:, order]), [used[place] for place in order]
+
+
+def _kept(matrix: Array, used: list[TrialRecord], own: TrialRecord) -> list[int]:
+    """Return the columns to judge by: all, or of very many the candidate's and the best, which decide every maximum."""
+    if len(used) <= _MOST_SERIES:
+        return list(range(len(used)))
+    deviation = matrix.std(axis=0)
+    ratio = np.where(deviation > 0.0, matrix.mean(axis=0) / np.where(deviation > 0.0, deviation, 1.0), 0.0)
+    best = sorted(range(len(used)), key=lambda place: (used[place].id != own.id, -ratio[place], used[place].sequence))
+    return best[:_MOST_SERIES]

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,13 @@ def simulate(
 def simulation_digest(options: SimulationOptions, params: dict[str, Any]) -> str:
     """Return what names a simulation: its options, the sections of ``params.yaml`` it reads, and the code."""
     read = {name: params.get(name) for name in _SECTIONS}
-    return digest_value([msgspec.to_builtins(options), read, digest_source("training", "features", "trading")])
+    return digest_value([msgspec.to_builtins(options), read, _code_digest()])
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    """Return the digest of the code that this process runs: read once, a file may change under it."""
+    return digest_source("training", "features", "trading")
 
 
 def summarise(options: SimulationOptions, digest: str, outcomes: list[Outcome]) -> Simulation:

@@ -9,20 +9,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 import yaml
 from synthetic_market import FEATURES, make_workspace
 
+from core.database import create_engine
 from core.digest import digest_file
 from core.errors import BadInputError, IntegrityError
 from core.files import read_json
 from core.settings import get_settings
 from serving.release.evidence import Evidence, Manifest, verify_package
+from tidegate.evidence import Judged, judge_registered
+from tidegate.platform import Addresses
+from training.evidence import Bundle, GatePolicy
 from training.stages import fit, judge
 from training.tracking import MODEL, RESTORED, RETRAINING
 
 COMPONENTS = ("lstm", "random_forest", "xgboost")
 MODELS = (*COMPONENTS, "blend")
 Enter = Callable[[Path, Path], None]
+# The planted column is stronger than any honest one, and gone a step later: what a leak looks like. The gate says so.
+WITHOUT_LEAK_CHECKS = {"leak_checks": False}
 
 
 def enter(workspace: Path, state: Path) -> None:
@@ -58,7 +65,7 @@ def retrain() -> dict[str, Any]:
 def signal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
     """A retraining on a market with a strong planted signal: workspace, state and registration."""
     folder = tmp_path_factory.mktemp("signal")
-    make_workspace(folder / "workspace", 0.5)
+    make_workspace(folder / "workspace", 0.5, gate=WITHOUT_LEAK_CHECKS)
     enter(folder / "workspace", folder / "state")
     return folder / "workspace", folder / "state", retrain()
 
@@ -109,7 +116,9 @@ def test_the_package_is_what_serving_accepts(signal: Any) -> None:
     assert package.manifest.train_end_ns < package.evidence.out_of_sample["cutoff_ns"]
     rules = {rule.rule: rule for rule in package.evidence.verdict.rules}
     assert set(rules) == {
-        "beats_climatology", "beats_baselines", "profit_after_cost", "calibration", "onnx_parity", "fold_stability"
+        "beats_climatology", "direction_skill", "beats_baselines", "profit_after_cost", "calibration", "fold_stability",
+        "deflated_sharpe", "superior_to_flat", "overfitting", "loss_out_of_sample", "cost_stress", "capacity",
+        "regimes", "drift_at_cutoff", "complete_ledger", "onnx_parity", "model_size",
     }  # fmt: skip
     assert rules["onnx_parity"].value is not None and rules["onnx_parity"].value < 1e-5
     inputs = package.session.warmup_inputs
@@ -123,15 +132,70 @@ def test_pure_noise_fails_the_gate_and_says_so(noise: Any) -> None:
     assert "No model beats the baselines" in content["words"]
     assert content["verdict"]["passed"] is False
     failed = {rule["rule"] for rule in content["verdict"]["rules"] if not rule["passed"]}
-    assert "beats_climatology" in failed
+    assert {"beats_climatology", "deflated_sharpe", "superior_to_flat"} <= failed
     assert registered["verdict"] == "failed"
     evidence = Evidence.load(workspace / "models/chosen")
     assert not evidence.verdict.passed
 
 
+def test_every_number_of_the_bundle_is_traced_to_rows_of_the_ledger(signal: Any) -> None:
+    from training.trials.session import open_ledger
+
+    workspace, state, _ = signal
+    enter(workspace, state)
+    bundle = Bundle.load(workspace / "reports/evaluation/bundle.json")
+    evidence = Evidence.load(workspace / "models/chosen")
+    assert evidence.bundle_digest == bundle.digest == digest_file(workspace / "reports/evaluation/bundle.json")
+    record, search = bundle.record, bundle.search
+    assert record is not None and search is not None
+    with open_ledger() as ledger:
+        assert {row.id for row in ledger.trials(lineage=record.lineage)} == {row.id for row in record.rows}
+        times, matrix = ledger.returns(record.used)
+        own = ledger.trials(ids=[record.candidate])[0]
+    assert own.subject == bundle.candidate
+    assert (search.trials, search.series, search.steps) == (len(record.rows), matrix.shape[1], len(times))
+    returns = matrix[:, record.used.index(record.candidate)]
+    assert search.sharpe == pytest.approx(returns.mean() / returns.std(ddof=1))
+    page = (workspace / "reports/evaluation/bundle.html").read_text()
+    assert bundle.digest in page and record.candidate in page and "deflated sharpe" in page
+
+
+def test_a_registered_version_is_judged_again_by_todays_policy_ledger_and_machine(signal: Any) -> None:
+    workspace, state, registered = signal
+    enter(workspace, state)
+    settings = get_settings()
+    addresses = Addresses(settings=settings, state=state, mlflow_uri=settings.mlflow_tracking_uri)
+
+    def asked(**changes: Any) -> Judged:
+        policy = GatePolicy.from_params({"gate": WITHOUT_LEAK_CHECKS | changes})
+        return judge_registered(addresses, registered["name"], registered["version"], policy)
+
+    found = asked()
+    assert found.verdict.passed
+    assert {"latency", "ledger_now"} <= {rule.rule for rule in found.verdict.rules}
+    strict = asked(leak_checks=True, maximum_latency_milliseconds=1e-9)
+    refused = {rule.rule: rule for rule in strict.verdict.rules if not rule.passed}
+    assert set(refused) == {"leak_checks", "latency"}
+    assert "signal" in refused["leak_checks"].words
+    engine = create_engine(f"sqlite:///{state / 'trials/trials.db'}")
+    statement = sa.text("update trials set returns_digest = :new where returns_digest = :old")
+    own = next(row.series for row in found.bundle.record.rows if row.id == found.bundle.record.candidate)
+    try:
+        with engine.begin() as connection:
+            connection.execute(statement, {"old": own, "new": "another"})
+        assert [rule.rule for rule in asked().verdict.rules if not rule.passed] == ["ledger_now"]
+    finally:
+        with engine.begin() as connection:
+            connection.execute(statement, {"old": "another", "new": own})
+        engine.dispose()
+    assert asked().verdict.passed
+    with pytest.raises(BadInputError, match="no version 99"):
+        judge_registered(addresses, registered["name"], "99", GatePolicy())
+
+
 def test_two_retrainings_give_the_same_digests(signal: Any, tmp_path: Path) -> None:
     workspace, _, registered = signal
-    make_workspace(tmp_path / "again", 0.5)
+    make_workspace(tmp_path / "again", 0.5, gate=WITHOUT_LEAK_CHECKS)
     enter(tmp_path / "again", tmp_path / "state")
     again = retrain()
     for key in ("model_digest", "manifest_digest", "evidence_digest", "data_digest", "retraining"):

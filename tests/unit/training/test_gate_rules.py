@@ -1,0 +1,171 @@
+"""Each rule of the gate passes and fails for its own reason, says by how much, and fails where evidence is missing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from training.evidence.bundle import Bundle, ModelFacts
+from training.evidence.champion import Comparison
+from training.evidence.drift import Drift
+from training.evidence.page import write_page
+from training.evidence.policy import GatePolicy
+from training.evidence.record import LedgerRecord
+from training.evidence.robustness import Capacity, Regime, Stress
+from training.evidence.rules import judge, judge_statistics
+from training.evidence.search import SearchEvidence
+from training.leaks import LeakReport, LeakRule
+
+replace = msgspec.structs.replace
+SEARCH = SearchEvidence(
+    trials=120, series=100, moving=99, steps=2000, steps_per_year=260.0, effective=30.0, clusters=4,
+    effective_by_eigenvalues=6.0, sharpe=0.12, best_sharpe=0.13, luck=0.05, deflated=0.99, deflated_published=0.6,
+    overfitting=0.1, loss_probability=0.02, degradation=0.4, out_of_sample_sharpe=0.1, splits=12870, superiority=0.01,
+    reality_check=0.02, block=12.0, track_record=900.0,
+)  # fmt: skip
+
+
+def strategy(sharpe: float, net: float) -> dict[str, Any]:
+    return {
+        "sharpe": {"value": sharpe, "low": sharpe - 1, "high": sharpe + 1},
+        "net_return_a_year": {"value": net, "low": net - 0.01, "high": net + 0.01},
+        "maximum_drawdown": 0.1,
+    }
+
+
+def bundle() -> Bundle:
+    result = {
+        "log_loss": 0.9,
+        "skill": {"value": 0.02, "low": 0.01, "high": 0.03},
+        "direction_skill": {"value": 0.01, "low": 0.001, "high": 0.02},
+        "calibration_error": 0.01,
+        "skill_per_fold": [0.01, 0.02, -0.01, 0.03, 0.02],
+        "strategy": strategy(1.9, 0.05),
+    }
+    baselines = {
+        "climatology": {"log_loss": 0.92, "strategy": strategy(0.0, 0.0)},
+        "flat": {"log_loss": None, "strategy": strategy(0.0, 0.0)},
+    }
+    stress = tuple(
+        Stress(multiple=m, net_return=0.06 - 0.01 * m, net_return_low=0.0, net_return_high=0.1, sharpe=1.0, cost=m)
+        for m in (1.0, 2.0, 3.0)
+    )
+    leak = LeakRule("direction_skill", True, 0.01, 0.1, "nothing stands out")
+    return Bundle(
+        market="test", candidate="xgboost", seed=1, cutoff_ns=5, steps_per_year=260.0, sources=None, folds=(),
+        reference="climatology", result=result, baselines=baselines,
+        record=LedgerRecord(
+            lineage="test-made", trials=120, by_status={"completed": 120}, candidate="test-made:7",
+            used=("test-made:7",), unused=0, rows=(), gaps=(), rows_digest="d",
+        ),
+        search=SEARCH, stress=stress,
+        capacity=Capacity(equity=5e6, impact_per_million=0.001, turnover=30.0, mean_exposure=0.4, trades=90),
+        regimes=tuple(Regime(name=n, steps=9, net_return=0.1, sharpe=1.0, skill=0.01) for n in ("low", "high")),
+        drift=Drift(window_steps=100, features=10, share=0.1, typical=0.2, moved=()),
+        leaks=LeakReport((leak,), (), {}, 100, 1),
+        champion=Comparison(
+            version="2", model_digest="m", steps=500, difference=-0.01, low=-0.02, high=0.0, p_worse=0.9
+        ),
+        model=ModelFacts(parity=1e-7, megabytes=0.5, lookback=1, features=10),
+        notes=("carry is no baseline here",),
+    )  # fmt: skip
+
+
+def search(**changes: Any) -> Callable[[Bundle], Bundle]:
+    return lambda given: replace(given, search=replace(SEARCH, **changes))
+
+
+def result(**changes: Any) -> Callable[[Bundle], Bundle]:
+    return lambda given: replace(given, result=given.result | changes)
+
+
+def part(name: str, **changes: Any) -> Callable[[Bundle], Bundle]:
+    return lambda given: replace(given, **{name: replace(getattr(given, name), **changes)})
+
+
+def test_a_candidate_that_keeps_every_limit_passes() -> None:
+    verdict = judge(bundle(), GatePolicy())
+    assert verdict.passed, [rule.words for rule in verdict.rules if not rule.passed]
+    assert len(verdict.rules) == 19
+    assert all(rule.words.endswith(".") for rule in verdict.rules)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "words"),
+    [
+        (search(deflated=0.94), "deflated_sharpe", "the best of 120 trials"),
+        (search(superiority=0.06), "superior_to_flat", "6.0%"),
+        (search(overfitting=0.6, out_of_sample_sharpe=0.04), "overfitting", "60.0% of 12,870 splits"),
+        (search(loss_probability=0.3), "loss_out_of_sample", "30.0%"),
+        (result(skill={"value": 0.02, "low": -0.001, "high": 0.04}), "beats_climatology", "not above"),
+        (result(direction_skill={"value": -0.1, "low": -1, "high": 0}), "direction_skill", "not above"),
+        (result(log_loss=0.93), "beats_baselines", "not both better"),
+        (result(calibration_error=0.06), "calibration", "above the limit"),
+        (result(skill_per_fold=[1, 1, -1, -1, -1]), "fold_stability", "2 of 5 folds"),
+        (result(strategy=strategy(1.9, 0.005)), "profit_after_cost", "not above"),
+        (lambda b: replace(b, stress=tuple(replace(s, net_return=-0.01) for s in b.stress)), "cost_stress", "2 times"),
+        (lambda b: replace(b, stress=b.stress[:1]), "cost_stress", "not measured"),
+        (part("capacity", equity=1e5), "capacity", "100,000"),
+        (part("capacity", equity=None), "capacity", "earns nothing"),
+        (lambda b: replace(b, regimes=tuple(replace(r, net_return=-0.1) for r in b.regimes)), "regimes", "0 of 2"),
+        (part("drift", share=0.7), "drift_at_cutoff", "70% of 10 features"),
+        (part("champion", p_worse=0.01), "champion", "version 2"),
+        (part("model", parity=1e-3), "onnx_parity", "1.0e-03"),
+        (part("model", megabytes=100.0), "model_size", "100.00 MB"),
+        (part("record", gaps=("trial test-made:3 is missing",)), "complete_ledger", "test-made:3 is missing"),
+        (
+            lambda b: replace(b, leaks=LeakReport((LeakRule("shift", False, 1, 0, "a clock"),), (), {}, 1, 1)),
+            "leak_checks",
+            "a clock",
+        ),
+    ],
+)
+def test_one_broken_limit_is_one_refusal_that_says_why(
+    change: Callable[[Bundle], Bundle], rule: str, words: str
+) -> None:
+    verdict = judge(change(bundle()), GatePolicy())
+    assert not verdict.passed
+    failed = [found for found in verdict.rules if not found.passed]
+    assert [found.rule for found in failed] == [rule]
+    assert words in failed[0].words
+
+
+def test_what_was_not_measured_is_not_passed() -> None:
+    bare = replace(bundle(), search=None, record=None, leaks=None, model=None, champion=None)
+    failed = {rule.rule for rule in judge(bare, GatePolicy()).rules if not rule.passed}
+    assert failed == {
+        "deflated_sharpe", "superior_to_flat", "overfitting", "loss_out_of_sample", "complete_ledger", "leak_checks",
+        "onnx_parity", "model_size",
+    }  # fmt: skip
+    assert "onnx_parity" not in {rule.rule for rule in judge_statistics(bare, GatePolicy()).rules}
+
+
+def test_near_equal_good_trials_are_not_refused_for_their_ranks() -> None:
+    assert judge(search(overfitting=0.92)(bundle()), GatePolicy()).passed
+
+
+def test_null_switches_a_rule_off_and_a_stricter_limit_refuses() -> None:
+    off = GatePolicy.from_params({"gate": {"champion_p": None, "minimum_capacity": None, "leak_checks": False}})
+    assert {"champion", "capacity", "leak_checks"}.isdisjoint(rule.rule for rule in judge(bundle(), off).rules)
+    strict = judge(bundle(), GatePolicy.from_params({"gate": {"maximum_turnover": 12, "stress_multiple": 3}}))
+    assert [rule.rule for rule in strict.rules if not rule.passed] == ["turnover"]
+
+
+def test_the_page_says_every_rule_and_number_and_is_the_same_every_time(tmp_path: Any) -> None:
+    given = replace(bundle(), notes=("a <note> & more",))
+    verdict = judge(given, GatePolicy())
+    for name in ("one.html", "two.html"):
+        write_page(tmp_path / name, given, verdict, GatePolicy())
+    page = (tmp_path / "one.html").read_text()
+    assert page == (tmp_path / "two.html").read_text()
+    assert given.digest in page and "a &lt;note&gt; &amp; more" in page and "http" not in page
+    for rule in verdict.rules:
+        assert rule.rule.replace("_", " ") in page
+
+
+def test_a_bundle_is_read_as_it_was_written(tmp_path: Any) -> None:
+    given = bundle()
+    digest = given.save(tmp_path)
+    found = Bundle.load(tmp_path / "bundle.json")
+    assert found == given and found.digest == digest
