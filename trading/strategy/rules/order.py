@@ -13,7 +13,6 @@ from trading.strategy.rules.compilation import Floats, compiled
 FIXED, VOLATILITY = 0, 1
 KIND, UNITS, TARGET_VOLATILITY, LEVERAGE, STEPS_PER_YEAR, REBALANCE, DECAY = range(7)  # columns of the sizing
 WARM_UP = 30  # squared returns before a volatility counts
-VOLATILITY_SIZE = 3  # places in the state: returns seen, last middle, variance
 
 
 class Terms(NamedTuple):
@@ -44,17 +43,22 @@ class Plan(NamedTuple):
 
 
 @compiled
-def take_return(state: Floats, start: int, middle: float, decay: float) -> float:
-    """Take a middle price in and return the volatility of a one-bar log return; NaN before ``WARM_UP`` returns.
+def take_return(seen: float, before: float, variance: float, middle: float, decay: float) -> tuple[float, float, float]:
+    """Take a middle price in and return the number of returns seen, the price, and the variance of a one-bar log return.
 
-    ``VOLATILITY_SIZE`` places of ``state`` from ``start`` are its own. Exponential with weight ``1 - decay`` (RiskMetrics Technical Document, 1996); the plain mean until that weighs more.
+    Exponential with weight ``1 - decay`` (RiskMetrics Technical Document, 1996); the plain mean until that weighs more.
     """
-    if state[start + 1] > 0.0:
-        change = math.log(middle / state[start + 1])
-        state[start] += 1.0
-        state[start + 2] += max(1.0 - decay, 1.0 / state[start]) * (change * change - state[start + 2])
-    state[start + 1] = middle
-    return math.sqrt(state[start + 2]) if state[start] >= WARM_UP else math.nan
+    if before > 0.0:
+        change = math.log(middle / before)
+        seen += 1.0
+        variance += max(1.0 - decay, 1.0 / seen) * (change * change - variance)
+    return seen, middle, variance
+
+
+@compiled
+def volatility_of(seen: float, variance: float) -> float:
+    """Return the volatility of a one-bar log return; NaN before ``WARM_UP`` returns."""
+    return math.sqrt(variance) if seen >= WARM_UP else math.nan
 
 
 @compiled

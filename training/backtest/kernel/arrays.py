@@ -81,8 +81,6 @@ DESK = 14
 NO_FLOOR, NO_CEILING = -1, 2**62
 
 BALANCE, RECORDED, OVERFLOW = range(3)  # of the cash, int64 [3]: money, trades so far, more open than there is room
-# Columns of a signal, float64 [N, 6]: as ``Signal``, and the volatility with it.
-WEIGHT, STOP_DISTANCE, TARGET_DISTANCE, TRAILING_DISTANCE, OFFSET, VOLATILITY_NOW = range(6)
 
 
 class MarketArrays(NamedTuple):
@@ -104,6 +102,17 @@ class MarketArrays(NamedTuple):
     days: Array
     fixed: Array
     scales: Array
+
+
+class Said(NamedTuple):
+    """What the rule says at each bar: ``words`` uint8 [T, N]; where they say so, ``weights`` float64 [T, N] and
+    ``distances`` float64 [T, N, 4] of stop, target, trailing stop and limit; ``volatilities`` float64 [T, N] or [0, 0].
+    """
+
+    words: Array
+    weights: Array
+    distances: Array
+    volatilities: Array
 
 
 class Terms(NamedTuple):

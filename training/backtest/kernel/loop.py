@@ -8,121 +8,78 @@ Margin is looked at when a bar opens and when it closes, not between.
 """
 
 from trading.strategy.rules.columns import Signal
-from trading.strategy.rules.order import DECAY, FIXED, KIND, VOLATILITY_SIZE, plan_order, take_return, wanted_units
+from trading.strategy.rules.order import FIXED, KIND, UNITS, plan_order, wanted_units
 from trading.strategy.rules.order import Terms as InstrumentTerms
-from trading.strategy.rules.step import rule_step
 from training.backtest.kernel import arrays as c
-from training.backtest.kernel.arrays import Book, MarketArrays, Record, Terms
+from training.backtest.kernel.arrays import Book, MarketArrays, Record, Said, Terms
 from training.backtest.kernel.compilation import Array, compiled
 from training.backtest.kernel.fills import MONEY, factors_of, fill, mark
 from training.backtest.kernel.money import financing_money
 from training.backtest.kernel.path import follow, match_open, undisturbed, walk
+from training.backtest.kernel.signals import GUARDED, NOTHING
 
 _NEAR = 2.0  # multiple of the margin below which equity is compared with it exactly
 
 
 @compiled
-def run_rows(
-    market: MarketArrays,
-    terms: Terms,
-    book: Book,
-    record: Record,
-    rule: int,
-    parameters: Array,
-    state: Array,
-    size: int,
-    returns: Array,
-    signals: Array,
-    plans: Array,
-) -> None:
-    """Run one parameter set over all rows.
+def run_rows(market: MarketArrays, terms: Terms, said: Said, book: Book, record: Record, plans: Array) -> None:
+    """Trade what a rule has said.
+
+    Most rows change nothing but what the positions are worth: no decision leads to an order and no bar touches a stop.
+    They are only marked; the others are gone through in ``busy_row``.
 
     Args:
-        market, terms: not changed.
+        market, terms, said: not changed.
         book: a new one; holds the end state and the sums.
         record: what is written down.
-        rule: number of the rule; ``parameters`` float64 [K] are its own.
-        state: float64 [N * size] of the rule, zeros; ``size`` places an instrument.
-        returns: float64 [3 N] of the volatility, zeros.
-        signals: float64 [N, 6], NaN weights.
         plans: int64 [N, 5], room for a row's orders.
     """
-    rows, prices, present, days = market.rows, market.prices, market.present, market.days
+    prices, present, days, words, weights = market.prices, market.present, market.days, said.words, said.weights
     fixed, scales, middles = market.fixed, market.scales, market.middles
     desk, trades, cash, totals = book.desk, book.trades, book.cash, book.totals
-    nets, equities, exposures, held_rows, paths = record.net, record.equity, record.exposure, record.held, record.paths
-    sizing, at_close, first = terms.sizing, terms.at_close, terms.first
+    nets, equities, exposures, held_rows = record.net, record.equity, record.exposure, record.held
+    sizing, first, at_close = terms.sizing, terms.first, terms.at_close
     count = len(desk)
     by_volatility = sizing[KIND] != FIXED
-    decay = sizing[DECAY]
-    pending = near = False
-    equity = before = peak = cash[c.BALANCE] * MONEY
-    exposure = drawdown = total = squares = exposed = exposure_sum = 0.0
-    for row in range(len(rows)):
-        if days[row, 0] and row > 0:
-            charge(market, terms, book, days[row, 0], row - 1)
+    units = sizing[UNITS]
+    near = False
+    before = peak = cash[c.BALANCE] * MONEY
+    equity = before
+    drawdown = total = squares = exposed = exposure_sum = 0.0
+    for row in range(len(prices)):
+        speaker = row if at_close else row - 1  # the row whose decisions trade now
+        busy = near or days[row, 0] != 0 or days[row, 1] != 0
         for n in range(count):
-            if present[row, n]:
-                desk[n, c.BID] = prices[row, n, c.BID_OPEN]
-                desk[n, c.ASK] = prices[row, n, c.ASK_OPEN]
-                if (desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0) and not undisturbed(desk, prices, row, n):
-                    match_open(market, terms, book, record, n, row)
-        if near:
-            close_out(market, terms, book, record, row, c.AT_OPEN)
-        if pending and not at_close:
-            trade(market, terms, book, record, signals, plans, row, c.AT_OPEN, by_volatility)
-            pending = False
-        equity = cash[c.BALANCE] * MONEY
-        exposure = margin = 0.0
-        for n in range(count):
-            if present[row, n]:
-                if desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0:
-                    if not undisturbed(desk, prices, row, n):
-                        before_walk = cash[c.BALANCE]
-                        way = walk(market, terms, book, record, n, row)
-                        equity += (cash[c.BALANCE] - before_walk) * MONEY
-                        if len(paths):
-                            paths[row, n] = way
-                    elif desk[n, c.NEAREST]:
-                        follow(trades, desk, n, int(prices[row, n, c.BID_HIGH]), int(prices[row, n, c.ASK_LOW]))
-                desk[n, c.BID] = prices[row, n, c.BID_CLOSE]
-                desk[n, c.ASK] = prices[row, n, c.ASK_CLOSE]
-            held = desk[n, c.HELD]
-            if held != 0:  # the same arithmetic as ``mark``
-                bid, ask = float(desk[n, c.BID]), float(desk[n, c.ASK])
-                middle = 0.5 * (bid + ask)
-                if fixed[n, c.ROUTE] == c.OWN:
-                    scale = scales[n, c.STEP] / middle
-                else:
-                    scale = scales[n, c.TICK] * scales[n, c.STEP] * middles[row, c.AT_CLOSE, n]
-                equity += (held * (bid if held > 0 else ask) - desk[n, c.PAID]) * scale
-                worth = abs(held) * middle * scale
-                exposure += worth
-                margin += worth * scales[n, c.MARGIN_RATE]
-        if days[row, 1]:
-            equity += charge(market, terms, book, days[row, 1], row)
+            if speaker >= first and words[speaker, n] != NOTHING:
+                wanted = int(weights[speaker, n] * units / scales[n, c.STEP])
+                busy = busy or by_volatility or wanted != desk[n, c.HELD]
+            if (desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0) and present[row, n]:
+                if not undisturbed(desk, prices, row, n):
+                    busy = True
+                elif desk[n, c.NEAREST] and not busy:
+                    follow(trades, desk, n, int(prices[row, n, c.BID_HIGH]), int(prices[row, n, c.ASK_LOW]))
+        if busy:
+            equity, exposure, margin = busy_row(market, terms, said, book, record, plans, row, near)
+        else:
+            equity = cash[c.BALANCE] * MONEY
+            exposure = margin = 0.0
+            for n in range(count):
+                if present[row, n]:
+                    desk[n, c.BID] = prices[row, n, c.BID_CLOSE]
+                    desk[n, c.ASK] = prices[row, n, c.ASK_CLOSE]
+                held = desk[n, c.HELD]
+                if held != 0:  # the same arithmetic as ``mark``
+                    bid, ask = float(desk[n, c.BID]), float(desk[n, c.ASK])
+                    middle = 0.5 * (bid + ask)
+                    if fixed[n, c.ROUTE] == c.OWN:
+                        scale = scales[n, c.STEP] / middle
+                    else:
+                        scale = scales[n, c.TICK] * scales[n, c.STEP] * middles[row, c.AT_CLOSE, n]
+                    equity += (held * (bid if held > 0 else ask) - desk[n, c.PAID]) * scale
+                    worth = abs(held) * middle * scale
+                    exposure += worth
+                    margin += worth * scales[n, c.MARGIN_RATE]
         near = equity < _NEAR * margin
-        if near and close_out(market, terms, book, record, row, c.AT_CLOSE):
-            equity, _, exposure, _ = mark(market, book, row, c.AT_CLOSE)
-        for n in range(count):
-            signals[n, c.WEIGHT] = float("nan")
-            if not present[row, n]:
-                continue
-            signal = rule_step(rule, state, n * size, rows, row, n, parameters)
-            if by_volatility:
-                middle = 0.5 * (rows[row, n, 3] + rows[row, n, 7])
-                signals[n, c.VOLATILITY_NOW] = take_return(returns, n * VOLATILITY_SIZE, middle, decay)
-            if signal.weight == signal.weight and row >= first:
-                pending = True
-                signals[n, c.WEIGHT] = signal.weight
-                signals[n, c.STOP_DISTANCE] = signal.stop
-                signals[n, c.TARGET_DISTANCE] = signal.target
-                signals[n, c.TRAILING_DISTANCE] = signal.trailing
-                signals[n, c.OFFSET] = signal.offset
-        if pending and at_close:
-            trade(market, terms, book, record, signals, plans, row, c.AT_CLOSE, by_volatility)
-            pending = False
-            equity, _, exposure, _ = mark(market, book, row, c.AT_CLOSE)
         net = equity / before - 1.0 if before > 0.0 else 0.0
         total += net
         squares += net * net
@@ -144,14 +101,57 @@ def run_rows(
     totals[c.SUM_RETURNS], totals[c.SUM_SQUARES] = total, squares
     totals[c.PEAK], totals[c.DRAWDOWN] = peak, drawdown
     totals[c.EXPOSED], totals[c.EXPOSURE] = exposed, exposure_sum
-    totals[c.STEPS] = len(rows) - first
+    totals[c.STEPS] = len(prices) - first
     totals[c.EQUITY], totals[c.CASH] = equity, cash[c.BALANCE] * MONEY
     totals[c.RUINED] = 1.0 if equity <= 0.0 else 0.0
 
 
 @compiled
+def busy_row(
+    market: MarketArrays, terms: Terms, said: Said, book: Book, record: Record, plans: Array, row: int, near: bool
+) -> tuple[float, float, float]:
+    """Go through a row with all that may happen in it; return equity, exposure and margin at its close."""
+    prices, present, days = market.prices, market.present, market.days
+    desk, trades, paths = book.desk, book.trades, record.paths
+    count = len(desk)
+    if days[row, 0] and row > 0:
+        charge(market, terms, book, days[row, 0], row - 1)
+    for n in range(count):
+        if present[row, n]:
+            desk[n, c.BID] = prices[row, n, c.BID_OPEN]
+            desk[n, c.ASK] = prices[row, n, c.ASK_OPEN]
+            if (desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0) and not undisturbed(desk, prices, row, n):
+                match_open(market, terms, book, record, n, row)
+    if near:
+        close_out(market, terms, book, record, row, c.AT_OPEN)
+    if not terms.at_close and row > terms.first:
+        trade(market, terms, said, book, record, plans, row - 1, row, c.AT_OPEN)
+    for n in range(count):
+        if present[row, n]:
+            if desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0:
+                if not undisturbed(desk, prices, row, n):
+                    way = walk(market, terms, book, record, n, row)
+                    if len(paths):
+                        paths[row, n] = way
+                elif desk[n, c.NEAREST]:
+                    follow(trades, desk, n, int(prices[row, n, c.BID_HIGH]), int(prices[row, n, c.ASK_LOW]))
+            desk[n, c.BID] = prices[row, n, c.BID_CLOSE]
+            desk[n, c.ASK] = prices[row, n, c.ASK_CLOSE]
+    if days[row, 1]:
+        charge(market, terms, book, days[row, 1], row)
+    equity, _, exposure, margin = mark(market, book, row, c.AT_CLOSE)
+    closed = equity < _NEAR * margin and close_out(market, terms, book, record, row, c.AT_CLOSE)
+    if terms.at_close and row >= terms.first:
+        trade(market, terms, said, book, record, plans, row, row, c.AT_CLOSE)
+        closed = True
+    if closed:
+        equity, _, exposure, margin = mark(market, book, row, c.AT_CLOSE)
+    return equity, exposure, margin
+
+
+@compiled
 def charge(market: MarketArrays, terms: Terms, book: Book, days: int, row: int) -> float:
-    """Charge financing for what is held, at the standing quotes (those of the close of ``row``); return what it came to."""
+    """Charge financing for what is held, at the standing quotes (of the close of ``row``); return the sum."""
     desk, trades, costs, fixed = book.desk, book.trades, book.costs, market.fixed
     before = book.cash[c.BALANCE]
     for n in range(len(desk)):
@@ -192,40 +192,45 @@ def close_out(market: MarketArrays, terms: Terms, book: Book, record: Record, ro
 def trade(
     market: MarketArrays,
     terms: Terms,
+    said: Said,
     book: Book,
     record: Record,
-    signals: Array,
     plans: Array,
+    speaker: int,
     row: int,
     moment: int,
-    by_volatility: bool,
 ) -> None:
-    """Turn the newest signals into orders, then execute them: those that only lower a position first."""
-    desk, fixed, scales = book.desk, market.fixed, market.scales
+    """Turn what was said at the row ``speaker`` into orders and execute them: those that only lower a position first."""
+    desk, fixed, scales, distances = book.desk, market.fixed, market.scales, said.distances
     count = len(desk)
-    equity = 0.0
+    by_volatility = terms.sizing[KIND] != FIXED
+    equity, rate, volatility = 0.0, 0.0, 0.0
     if by_volatility:
         equity, _, _, _ = mark(market, book, row, moment)
     left = 0
     for n in range(count):
         plans[n, 0] = 0
-        weight = signals[n, c.WEIGHT]
-        if weight != weight or not market.present[row, n]:
+        word = said.words[speaker, n]
+        if word == NOTHING or not market.present[row, n]:
             continue
+        weight = said.weights[speaker, n]
         held = desk[n, c.HELD]
-        rate = market.bases[row, moment, n] if by_volatility else 0.0
-        volatility = signals[n, c.VOLATILITY_NOW]
+        if by_volatility:
+            rate, volatility = market.bases[row, moment, n], said.volatilities[speaker, n]
         wanted = wanted_units(terms.sizing, weight, volatility, equity, rate, held, scales[n, c.STEP])
         if wanted == held:
             continue
-        plan = plan_order(
-            Signal(
+        signal = Signal(weight, 0.0, 0.0, 0.0, 0.0)
+        if word == GUARDED:
+            signal = Signal(
                 weight,
-                signals[n, c.STOP_DISTANCE],
-                signals[n, c.TARGET_DISTANCE],
-                signals[n, c.TRAILING_DISTANCE],
-                signals[n, c.OFFSET],
-            ),
+                distances[speaker, n, 0],
+                distances[speaker, n, 1],
+                distances[speaker, n, 2],
+                distances[speaker, n, 3],
+            )
+        plan = plan_order(
+            signal,
             wanted,
             held,
             desk[n, c.BID],
