@@ -111,7 +111,9 @@ class Fitting(lightning.LightningModule):
     def on_train_start(self) -> None:
         """Go on where a checkpoint left off: its generators, and its early stop where that was reached."""
         if self._resumed is not None:
-            torch.set_rng_state(self._resumed["random"])
+            torch.set_rng_state(self._resumed["random"].cpu())
+            if self._resumed["gpu"]:
+                torch.cuda.set_rng_state_all([state.cpu() for state in self._resumed["gpu"]])
             self._stop_after(int(self._resumed["epoch"]))
 
     def on_train_epoch_end(self) -> None:
@@ -130,6 +132,7 @@ class Fitting(lightning.LightningModule):
             "best_state": self.best_state,
             "order": self.generator.get_state(),
             "random": torch.get_rng_state(),
+            "gpu": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -138,7 +141,7 @@ class Fitting(lightning.LightningModule):
         self.best_loss, self.best_epoch = own["best_loss"], own["best_epoch"]
         self.best_state = own["best_state"]
         self.generator.set_state(own["order"].cpu())
-        self._resumed = {"epoch": own["epoch"], "random": own["random"].cpu()}
+        self._resumed = {key: own[key] for key in ("epoch", "random", "gpu")}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.network.parameters(), lr=self.options.learning_rate, foreach=True)
