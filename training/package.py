@@ -171,7 +171,7 @@ def read_out_of_fold(folder: Path, dataset: Dataset) -> OutOfFold:
     times = table["time_ns"].to_numpy()
     codes = {name: code for code, name in enumerate(dataset.instruments)}
     known, place = np.unique(instruments, return_inverse=True)
-    rows = _rows_of(dataset, np.array([codes.get(name, -1) for name in known], np.int64)[place], times)
+    rows = rows_of(dataset, np.array([codes.get(name, -1) for name in known], np.int64)[place], times)
     if (rows < 0).any():
         raise IntegrityError(f"{folder} was trained on another dataset: train {folder.name} again")
 
@@ -181,11 +181,13 @@ def read_out_of_fold(folder: Path, dataset: Dataset) -> OutOfFold:
     return OutOfFold(rows, table["fold"].to_numpy(), matrix("raw"), matrix("calibrated"))
 
 
-def _rows_of(dataset: Dataset, codes: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the dataset's row of each instrument and time, -1 where it has none."""
+def rows_of(dataset: Dataset, codes: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the dataset's row of each instrument (its code, -1 unknown) and time, int64; -1 where it has none."""
     found = np.full(len(codes), -1, np.int64)
     for code in np.unique(codes[codes >= 0]):
         own = np.flatnonzero(dataset.instrument == code)  # in time order
+        if not len(own):
+            continue
         wanted = np.flatnonzero(codes == code)
         place = np.minimum(np.searchsorted(dataset.time_ns[own], times[wanted]), len(own) - 1)
         there = dataset.time_ns[own[place]] == times[wanted]

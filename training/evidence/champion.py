@@ -14,7 +14,7 @@ from training.dataset import Dataset, read_table
 from training.evaluation.bootstrap import per_time
 from training.evaluation.metrics import log_loss_rows
 from training.evidence.candidate import Candidate
-from training.package import OUT_OF_FOLD
+from training.package import OUT_OF_FOLD, rows_of
 from training.registry import MODEL_DIGEST
 from training.statistics.comparison import diebold_mariano
 from training.walkforward import OutOfFold
@@ -94,12 +94,9 @@ def _read_known(path: Path, dataset: Dataset) -> OutOfFold:
     """Read out-of-fold predictions and keep those for rows of this dataset: the champion may be older than its data."""
     table = read_table(path, "train")
     codes = {name: code for code, name in enumerate(dataset.instruments)}
-    place = {
-        key: row for row, key in enumerate(zip(dataset.instrument.tolist(), dataset.time_ns.tolist(), strict=True))
-    }
-    names, times = table["instrument"].to_pylist(), table["time_ns"].to_pylist()
-    found = [place.get((codes.get(name, -1), time), -1) for name, time in zip(names, times, strict=True)]
-    rows = np.array(found, np.int64)
+    names, place = np.unique(table["instrument"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    own = np.array([codes.get(name, -1) for name in names], np.int64)[place]
+    rows = rows_of(dataset, own, table["time_ns"].to_numpy())
     known = rows >= 0
     stages = [
         np.column_stack([table[f"{stage}_{name}"].to_numpy() for name in CLASSES])[known]
