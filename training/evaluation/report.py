@@ -12,6 +12,7 @@ from trading.strategy.sizing import SizingParameters
 from training.dataset import Dataset
 from training.evaluation import metrics
 from training.evaluation.bootstrap import BlockBootstrap, Interval
+from training.evaluation.label_trades import label_trades
 from training.evaluation.strategy import (
     Performance,
     model_targets,
@@ -165,6 +166,9 @@ class _Judge:
             "skill_per_fold": [1.0 - a / b for a, b in zip(per_fold, floor, strict=True)],
             "strategy": self._strategy(performance),
         }
+        if self.dataset.end_bar is not None:
+            trades = label_trades(self.dataset, self.rows, wanted, self.step, self.bootstrap)
+            self.entries[name]["label_trades"] = trades
 
     def momentum(self) -> NDArray[np.float64]:
         """Return what trend following asks for."""

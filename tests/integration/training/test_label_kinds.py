@@ -93,6 +93,9 @@ def test_triple_barrier_labels_are_learnt_and_weighed_by_their_own_spans(tmp_pat
     content = retrain()
     assert content["models"][content["chosen"]]["skill"]["low"] > 0.0
     assert content["models"][content["chosen"]]["hit_rate"]["low"] > 0.5
+    trades = content["models"][content["chosen"]]["label_trades"]
+    assert trades["trades"] > 100 and trades["net_return_a_trade"]["low"] > 0.0
+    assert trades["share_with_profit"] > 0.5
 
 
 def test_meta_labels_take_or_skip_the_given_side_also_inside_the_graph(tmp_path: Path, state: Path) -> None:
