@@ -16,6 +16,7 @@ Lineage = Annotated[
     str | None, typer.Option("--lineage", help="Trials on the data of one market, such as fixings-ecb.")
 ]
 Study = Annotated[str | None, typer.Option("--study", help="Trials of one retraining or search.")]
+_TOLD_FIRST = ("log_loss", "sharpe", "skill")  # of the results, in a list with room for three
 _WIDEST = 60  # of a cell: parameters of a search can be long
 
 application = typer.Typer(
@@ -142,7 +143,8 @@ def verify(lineage: Lineage = None, state: State = None, json: Json = False) -> 
 
 
 def _line(record: "TrialRecord") -> dict[str, Any]:
-    result = ", ".join(f"{name} {value:.4g}" for name, value in list(record.values.items())[:3])
+    first = sorted(record.values, key=lambda name: (name not in _TOLD_FIRST, name))[:3]
+    result = ", ".join(f"{name} {record.values[name]:.4g}" for name in first)
     seconds = "" if record.duration_ns is None else f"{record.duration_ns / 1e9:.1f}"
     return {
         "trial": record.id,
