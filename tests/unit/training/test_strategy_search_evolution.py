@@ -1,5 +1,6 @@
 """The engine of the strategy search on a function whose Pareto front is known, without a market."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,11 +89,11 @@ def test_a_search_broken_off_after_any_generation_ends_as_one_that_was_not(tmp_p
     given = parameters()
     whole = run(tmp_path / "whole", given, Zdt1())
 
-    class Broken(Exception):
+    class BrokenError(Exception):
         pass
 
     def breaking(generation: object) -> None:
-        raise Broken
+        raise BrokenError
 
     folder = tmp_path / "broken"
     processes = 0
@@ -109,7 +110,7 @@ def test_a_search_broken_off_after_any_generation_ends_as_one_that_was_not(tmp_p
             ended.stopped = ""
             save(folder, ended)
         else:  # the process ends inside a generation, before its checkpoint
-            with pytest.raises(Broken):
+            with pytest.raises(BrokenError):
                 search.run()
     assert result_digest(ended) == result_digest(whole)
 
@@ -162,7 +163,7 @@ def test_budgets_stop_the_search_and_are_named(tmp_path: Path) -> None:
 
 def test_a_small_space_is_tried_out_and_then_the_search_ends(tmp_path: Path) -> None:
     whole = {"low": 1, "high": 3, "integer": True}
-    space = {"zdt1": {"parameters": {name: whole for name in ("a", "b", "c", "d")}}}
+    space = {"zdt1": {"parameters": dict.fromkeys(("a", "b", "c", "d"), whole)}}
 
     class Flat(Zdt1):
         def _assess(self, values: Values) -> Assessment:
@@ -177,7 +178,7 @@ def test_mutation_cools_down_to_its_floor() -> None:
     evolution = parameters().evolution
     heats = [heat(evolution, generation) for generation in range(60)]
     assert heats[0] == (evolution.mutation, evolution.mutation_index)
-    assert all(later[0] <= earlier[0] and later[1] >= earlier[1] for earlier, later in zip(heats, heats[1:], strict=False))
+    assert all(later[0] <= earlier[0] and later[1] >= earlier[1] for earlier, later in itertools.pairwise(heats))
     assert heats[-1] == (evolution.mutation_floor, evolution.mutation_index_ceiling)
 
 

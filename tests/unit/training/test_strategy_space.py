@@ -26,9 +26,7 @@ FAST, SLOW = Bound(2, 60, integer=True), Bound(5, 200, integer=True)
         ({"a": Bound(5, 9), "b": Bound(1, 5)}, ["a < b"], "empty"),
     ],
 )
-def test_a_space_that_makes_no_sense_is_refused(
-    bounds: dict[str, Bound], constraints: list[str], words: str
-) -> None:
+def test_a_space_that_makes_no_sense_is_refused(bounds: dict[str, Bound], constraints: list[str], words: str) -> None:
     with pytest.raises(BadInputError, match=words):
         Space.of("rule", bounds, constraints)
 

@@ -105,7 +105,7 @@ class Recorder:
                         self._scores(assessed, place),
                     )
             for place, (values, trial) in enumerate(zip(new, batch.ids, strict=True)):
-                self._known[values] = _assessment(assessed, place, trial)
+                self._known[values] = assessment_at(assessed, place, trial)
         return [self._known[values] for values in candidates]
 
     def _draft(self, values: Values, words: Mapping[str, Any]) -> Draft:
@@ -148,7 +148,8 @@ def _fold_name(fold: int, folds: int) -> str:
     return "final" if fold == folds - 1 else f"fold{fold + 1}"
 
 
-def _assessment(assessed: Assessed, place: int, trial: str) -> Assessment:
+def assessment_at(assessed: Assessed, place: int, trial: str) -> Assessment:
+    """Return the assessment of one parameter set of a batch, with its row in the ledger."""
     return Assessment(
         trial,
         tuple(tuple(row) for row in assessed.train[place].tolist()),

@@ -199,7 +199,8 @@ def _run(study: Study, ledger: TrialLedger, report: Callable[[Generation], None]
             state.stopped = ""  # a longer budget goes on; the same one stops at the same place
         search = Search(given, len(history.folds), study.seed, recorder, state, study.folder, report)
         search.run()
-        outcome = conclude(study, ledger, search, recorder)
+        conclude(study, ledger, search, recorder)
+        outcome = read_result(study.folder)
     return {**msgspec.to_builtins(outcome), "report": str(study.folder / REPORT)}
 
 
