@@ -9,7 +9,7 @@ import msgspec
 
 from core.digest import digest_value
 from core.errors import BadInputError
-from training.models import MODEL_KINDS, create
+from training.model_parameters import MODEL_KINDS
 from training.parameters import Parameters
 from training.search.hyperparameters.parameters import NAME
 
@@ -129,9 +129,8 @@ def _section(model: str, parameters: Parameters) -> Any:
 
 
 def _fields(model: str, parameters: Parameters) -> dict[str, Any]:
-    """Return the current value of each parameter of a model that can be made."""
+    """Return the current value of each parameter of a model."""
     section = _section(model, parameters)
-    create(model, parameters)  # imports its library now: what is missing is said before any work
     return {name: getattr(section, name) for name in section.__struct_fields__}
 
 
