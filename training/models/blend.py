@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training.dataset import Dataset
 from training.model_parameters import BlendParameters
-from training.models import graph
+from training.models import blend_graph
 from training.models.calibration import Slopes
 from training.models.stacking import LogisticStack, fit_stack
 from training.splits import Split
@@ -66,10 +66,10 @@ class Blend:
         if isinstance(self.combination, LinearPool):
             weights = self.combination.weights.tolist()
             parts = [(name, models[name], weight) for name, weight in zip(self.names, weights, strict=True)]
-            return graph.merge(parts, calibration)
+            return blend_graph.merge(parts, calibration)
         matrices = self.combination.matrices()
         stacked = [(name, models[name], matrix) for name, matrix in zip(self.names, matrices, strict=True)]
-        return graph.stack(stacked, self.combination.bias(frequencies), calibration)
+        return blend_graph.stack(stacked, self.combination.bias(frequencies), calibration)
 
 
 def pool_weights(

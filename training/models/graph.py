@@ -1,6 +1,6 @@
-"""ONNX graphs: a component's model behind ``features``, calibration, the merged blend, and repeatable bytes."""
+"""ONNX graphs: a component's model behind ``features``, its calibration, repeatable bytes, and the proof of parity."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,18 @@ OPSET = 17  # one for all components, so that the blend can merge them
 ML_OPSET = 3
 IR_VERSION = 8
 INPUT, OUTPUT = "features", "probabilities"
-Part = tuple[list[Any], list[Any]]  # nodes and initial values
 PARITY_LIMIT = 1e-4  # a difference above it means another model, not another rounding
 
 
-def _float(name: str, value: Any) -> Any:
+def float_value(name: str, value: Any) -> Any:
+    """Return an initial value of a graph, float32."""
     from onnx import numpy_helper
 
     return numpy_helper.from_array(np.asarray(value, np.float32), name)
 
 
-def _int(name: str, value: Any) -> Any:
+def int_value(name: str, value: Any) -> Any:
+    """Return an initial value of a graph, int64."""
     from onnx import numpy_helper
 
     return numpy_helper.from_array(np.asarray(value, np.int64), name)
@@ -71,14 +72,14 @@ def from_tabular(
         *body.graph.node,
         helper.make_node("MatMul", [inner_output, "placement"], [placed], name="answer"),
     ]
-    values = [_int("last", -1), _float("placement", np.eye(3)[list(classes)]), *body.graph.initializer]
+    values = [int_value("last", -1), float_value("placement", np.eye(3)[list(classes)]), *body.graph.initializer]
     if factors is not None:
         nodes += [
             helper.make_node("Div", [placed, "factors"], ["divided"], name="put_right"),
             helper.make_node("ReduceSum", ["divided", "class_axis"], ["sum"], name="sum_of_classes", keepdims=1),
             helper.make_node("Div", ["divided", "sum"], [OUTPUT], name="normalise_classes"),
         ]
-        values += [_float("factors", factors[None, :]), _int("class_axis", [1])]
+        values += [float_value("factors", factors[None, :]), int_value("class_axis", [1])]
     return assemble(nodes, values, 1, features)
 
 
@@ -92,7 +93,7 @@ def from_margins(converted: Sequence[Any], features: int) -> Any:
     from onnx import helper
 
     nodes: list[Any] = [helper.make_node("Gather", [INPUT, "last"], ["row"], name="last_row", axis=1)]
-    values: list[Any] = [_int("last", -1)]
+    values: list[Any] = [int_value("last", -1)]
     margins: list[str] = []
     for number, model in enumerate(converted):
         body = _prefixed(model, f"class_{number}_")
@@ -121,98 +122,9 @@ def with_calibration(model: Any, calibration: Calibration) -> Any:
     nodes = [
         helper.make_node("Identity", [INPUT], [f"raw_{INPUT}"], name="window"),
         *body.graph.node,
-        *_calibration_nodes(f"raw_{OUTPUT}"),
+        *calibration_nodes(f"raw_{OUTPUT}"),
     ]
-    return assemble(nodes, [*body.graph.initializer, *_calibration_values(calibration)], shape[1], shape[2])
-
-
-def merge(components: Sequence[tuple[str, Any, float]], calibration: Calibration) -> Any:
-    """Return one graph for a weighted mean of components, calibrated.
-
-    Args:
-        components: name, model and weight of each. A component with a shorter look-back gets the last rows.
-    """
-    from onnx import helper
-
-    weights = {name: weight for name, _, weight in components}
-    scaled = [f"{name}_share" for name in weights]
-
-    def weighted(name: str) -> Part:
-        inputs = [f"{name}_{OUTPUT}", f"{name}_weight"]
-        return [helper.make_node("Mul", inputs, [f"{name}_share"], name=f"{name}_share")], [
-            _float(f"{name}_weight", weights[name])
-        ]
-
-    (nodes, values), lookback, features = _side_by_side([(name, model) for name, model, _ in components], weighted)
-    nodes += [helper.make_node("Sum", scaled, ["pooled"], name="pool"), *_calibration_nodes("pooled")]
-    return assemble(nodes, [*values, *_calibration_values(calibration)], lookback, features)
-
-
-def stack(
-    components: Sequence[tuple[str, Any, NDArray[np.float64]]], bias: NDArray[np.float64], calibration: Calibration
-) -> Any:
-    """Return one graph for the softmax of components' log probabilities, each times a matrix, calibrated.
-
-    Args:
-        components: name, model and matrix [3, 3] of each (``stacking.LogisticStack.matrices``).
-        bias: added to the logits, float64 [3].
-        calibration: of what comes out.
-    """
-    from onnx import helper
-
-    matrices = {name: matrix for name, _, matrix in components}
-    moved = [f"stack_moved_{name}" for name in matrices]
-
-    def multiplied(name: str) -> Part:
-        floored, logs, matrix = (f"stack_{what}_{name}" for what in ("floored", "logs", "matrix"))
-        return [
-            helper.make_node("Max", [f"{name}_{OUTPUT}", "stack_floor"], [floored], name=floored),
-            helper.make_node("Log", [floored], [logs], name=logs),
-            helper.make_node("MatMul", [logs, matrix], [f"stack_moved_{name}"], name=f"stack_move_{name}"),
-        ], [_float(matrix, matrices[name])]
-
-    (nodes, values), lookback, features = _side_by_side([(name, model) for name, model, _ in components], multiplied)
-    values += [_float("stack_floor", FLOOR), _float("stack_bias", bias[None, :])]
-    nodes += [
-        helper.make_node("Sum", [*moved, "stack_bias"], ["stack_logits"], name="stack"),
-        helper.make_node("Softmax", ["stack_logits"], ["stacked"], name="stack_normalise", axis=1),
-        *_calibration_nodes("stacked"),
-    ]
-    return assemble(nodes, [*values, *_calibration_values(calibration)], lookback, features)
-
-
-def _side_by_side(models: Sequence[tuple[str, Any]], after: Callable[[str], Part]) -> tuple[Part, int, int]:
-    """Put models beside each other on one window, each followed by what ``after`` returns; the longest look-back leads.
-
-    Returns:
-        Nodes and values, look-back and feature count.
-    """
-    from onnx import compose, helper
-
-    shapes = [[dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] for _, model in models]
-    lookback, features = max(shape[1] for shape in shapes), shapes[0][2]
-    if any(shape[2] != features for shape in shapes):
-        raise IntegrityError("the components of the blend were made for different feature counts: retrain them all")
-    nodes: list[Any] = []
-    values: list[Any] = [_int("axis", [1])]
-    for (name, model), shape in zip(models, shapes, strict=True):
-        part = compose.add_prefix(model, prefix=f"{name}_")
-        if shape[1] == lookback:
-            nodes.append(helper.make_node("Identity", [INPUT], [f"{name}_{INPUT}"], name=f"take_{name}"))
-        else:
-            values += [_int(f"{name}_from", [-shape[1]]), _int(f"{name}_to", [np.iinfo(np.int64).max])]
-            nodes.append(
-                helper.make_node(
-                    "Slice",
-                    [INPUT, f"{name}_from", f"{name}_to", "axis"],
-                    [f"{name}_{INPUT}"],
-                    name=f"take_{name}",
-                )
-            )
-        more_nodes, more_values = after(name)
-        nodes += [*part.graph.node, *more_nodes]
-        values += [*part.graph.initializer, *more_values]
-    return (nodes, values), lookback, features
+    return assemble(nodes, [*body.graph.initializer, *calibration_values(calibration)], shape[1], shape[2])
 
 
 def _prefixed(model: Any, prefix: str) -> Any:
@@ -221,7 +133,8 @@ def _prefixed(model: Any, prefix: str) -> Any:
     return compose.add_prefix(model, prefix=prefix)
 
 
-def _calibration_nodes(source: str) -> list[Any]:
+def calibration_nodes(source: str) -> list[Any]:
+    """Return the nodes that calibrate the probabilities called ``source``; their answer is the graph's."""
     from onnx import helper
 
     return [
@@ -233,11 +146,12 @@ def _calibration_nodes(source: str) -> list[Any]:
     ]
 
 
-def _calibration_values(calibration: Calibration) -> list[Any]:
+def calibration_values(calibration: Calibration) -> list[Any]:
+    """Return the numbers that ``calibration_nodes`` read."""
     return [
-        _float("floor", FLOOR),
-        _float("slopes", calibration.matrix),
-        _float("base", calibration.bias[None, :]),
+        float_value("floor", FLOOR),
+        float_value("slopes", calibration.matrix),
+        float_value("base", calibration.bias[None, :]),
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from core.digest import digest_bytes
 from core.errors import IntegrityError, UsageError
 from training.dataset import TrainingData
-from training.models import create, graph
+from training.models import blend_graph, create, graph
 from training.models.calibration import Slopes
 from training.parameters import parse
 
@@ -86,7 +86,7 @@ def test_the_blend_is_one_graph_of_all_components(market: dict[str, Any]) -> Non
     models = {name: fitted(name, market, data) for name in COMPONENTS}
     weights = {"lstm": 0.2, "random_forest": 0.3, "xgboost": 0.5}
     parts = [(name, graph.with_calibration(models[name].graph(), CALIBRATION), weights[name]) for name in COMPONENTS]
-    content = graph.to_bytes(graph.merge(parts, POOLED))
+    content = graph.to_bytes(blend_graph.merge(parts, POOLED))
     windows = data.windows[:200]
     pooled = sum(
         weights[name] * CALIBRATION.apply(models[name].predict_proba(windows[:, -models[name].lookback :]))
