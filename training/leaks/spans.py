@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from training.dataset import Dataset
 from training.leaks.report import LeakRule
-from training.splits import Split, purge
+from training.splits import CombinatorialSplit, Split, purge
 
 
 def overlaps(dataset: Dataset, folds: Sequence[Split]) -> LeakRule:
@@ -18,9 +18,9 @@ def overlaps(dataset: Dataset, folds: Sequence[Split]) -> LeakRule:
         spans = dataset.time_ns[fold.train], dataset.label_end_ns[fold.train]
         # A combinatorial split tests several windows: rows between them are no overlap.
         inside = (spans[1] >= start) & (spans[0] <= end)
-        if inside.any() and hasattr(fold, "windows"):
+        if isinstance(fold, CombinatorialSplit):
             inside = np.zeros(len(fold.train), np.bool_)
-            for window in fold.windows:  # type: ignore[attr-defined]
+            for window in fold.windows:
                 inside |= ~purge(spans[0], spans[1], window)
         found += int(np.count_nonzero(inside))
     return LeakRule(

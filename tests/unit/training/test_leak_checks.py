@@ -7,7 +7,7 @@ import pytest
 
 from training.dataset import Dataset
 from training.leaks import LeakReport, check_leaks
-from training.splits import Split, WalkForward
+from training.splits import CombinatorialPurged, Split, WalkForward
 
 STEP = 3_600_000_000_000
 STEPS, PAIRS = 3000, 2
@@ -143,6 +143,14 @@ def test_a_purge_taken_away_and_a_label_end_told_too_early_are_caught() -> None:
     early = replace(dataset, label_end_ns=dataset.time_ns)
     report = check_leaks(early, folds_of(early), 3)
     assert {"label_ends", "purge_has_work"} <= failed(report)
+
+
+def test_combinatorial_splits_are_checked_window_by_window() -> None:
+    dataset = market(horizon=6)
+    folds = CombinatorialPurged(5, 2, 5).folds_of(dataset.time_ns, dataset.label_end_ns)
+    assert check_leaks(dataset, folds, 3).passed
+    loose = [replace(fold, train=np.setdiff1d(np.arange(len(dataset.label)), fold.test)) for fold in folds]
+    assert "purge" in failed(check_leaks(dataset, loose, 3))
 
 
 def test_a_row_of_the_holdout_is_caught() -> None:
