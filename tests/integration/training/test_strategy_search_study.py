@@ -95,8 +95,6 @@ def test_a_whole_search_is_on_record_and_every_figure_leads_to_its_row(tmp_path:
         assert row.parameters["rule"] == fold["parameters"]
         assert fold["in_sample"] == {figure: row.values[f"{name}.train.{figure}"] for figure in NAMES}
         assert fold["out_of_sample"] == {figure: row.values[f"{name}.test.{figure}"] for figure in NAMES}
-        inside = [other.values[f"{name}.train.sharpe"] for other in rows.values() if other.number is not None]
-        assert fold["in_sample"]["sharpe"] <= max(inside)
     for member in outcome["hall_of_fame"]:
         (trial,) = member["validation"]["trials"]
         assert rows[trial].parameters["span"] == "unseen" and rows[trial].parameters["trial"] == member["trial"]
@@ -110,9 +108,8 @@ def test_a_whole_search_is_on_record_and_every_figure_leads_to_its_row(tmp_path:
     assert len(path) == 2 * outcome["walk_forward"]["span"]["days"], "each trial has the returns of all test windows"
     assert outcome["verdict"]["rules"][-1]["rule"] == "complete_ledger" and outcome["verdict"]["rules"][-1]["passed"]
     page = Path(outcome["report"]).read_text()
-    assert (
-        page.count("<svg") == 5 and outcome["words"] in page and "http://" not in page.replace("http://www.w3.org", "")
-    )
+    assert page.count("<svg") == 5 and outcome["words"] in page
+    assert "src=" not in page and 'href="http' not in page, "the page needs nothing from outside"
 
     again = run_study(study, ledger)
     assert again == outcome and ledger.count(study.lineage) == len(rows), "a search that is over is not run again"
@@ -120,7 +117,8 @@ def test_a_whole_search_is_on_record_and_every_figure_leads_to_its_row(tmp_path:
     assert longer.name == study.name
     with pytest.raises(RefusedError, match="was validated on its unseen span"):
         run_study(longer, ledger)
-    other = run_study(made_study(tmp_path, changes={"minimum_trades": 6}), ledger)
+    single = {"generations": 1, "patience": None}
+    other = run_study(made_study(tmp_path, changes={"minimum_trades": 6, "budget": single}), ledger)
     assert other["ledger"]["looks"] == 1, "another study on the same data says that the unseen span was looked at"
 
 

@@ -71,7 +71,7 @@ def distance(state: State, fold: int) -> float:
 
 
 def test_the_fronts_come_near_the_known_one_and_spread_along_it(tmp_path: Path) -> None:
-    state = run(tmp_path, parameters(budget={"generations": 40, "patience": None}), Zdt1())
+    state = run(tmp_path, parameters(budget={"generations": 30, "patience": None}), Zdt1())
     for fold in range(FOLDS):
         assert distance(state, fold) < 0.12
         returns = [-state.assessments[index].train[fold][column("return")] for index in state.fronts[fold]]

@@ -1,6 +1,7 @@
 """The pictures of a strategy search as SVG text for its page; the same search gives the same bytes."""
 
 import io
+import re
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -24,7 +25,7 @@ def _svg(figure: Figure) -> str:
     with mpl.rc_context({"svg.hashsalt": "tidegate", "svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
-    return text[text.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
 def _axes(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
