@@ -14,7 +14,11 @@ import msgspec
 from core.digest import canonical_json, digest_source, digest_value
 from core.errors import BadInputError
 from core.files import write_bytes
-from training.simulation.verdict import Kind, Outcome, SimulationOptions, judge_market
+from core.params import required
+from training.evidence import GatePolicy
+from training.simulation.markets import MarketParameters
+from training.simulation.study import study_parameters
+from training.simulation.verdict import FOLDS, Kind, Outcome, SimulationOptions, judge_market
 
 CONFIDENCE = 0.95
 _SECTIONS = ("evaluation", "execution", "gate", "seed", "strategy")  # of params.yaml: what the verdict depends on
@@ -77,6 +81,8 @@ def simulate(
         BadInputError: nothing to simulate, or options out of range.
     """
     _check(markets, planted, options, workers)
+    GatePolicy.from_params(params)  # a policy that cannot be read ends here, and not in a worker
+    study_parameters(MarketParameters(steps=options.steps), FOLDS, int(required(params, "seed")), params)
     digest = simulation_digest(options, params)
     own = folder / digest[:16]
     own.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,9 @@ from training.simulation.run import Simulation, simulate
 from training.simulation.verdict import Outcome, SimulationOptions
 
 PARAMS: dict[str, Any] = {"seed": 3, "evaluation": {"bootstrap_draws": 200}}
-SMALL = SimulationOptions(trials=12, boosted=1, steps=2400, strength=0.3, seed=8)  # a seed whose dozen trials find the state
+SMALL = SimulationOptions(
+    trials=12, boosted=1, steps=2400, strength=0.3, seed=8
+)  # a seed whose dozen trials find the state
 
 
 def run(folder: Path, markets: int, planted: int, workers: int = 1) -> tuple[Simulation, list[Outcome]]:
@@ -20,7 +22,11 @@ def run(folder: Path, markets: int, planted: int, workers: int = 1) -> tuple[Sim
     return result, seen
 
 
-def test_noise_is_refused_a_strong_signal_is_let_through_and_a_killed_run_goes_on(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Simulation, list[Outcome]]:
+    """A simulation that was killed after its first market and called again: its result, and what the second call made."""
+    folder = tmp_path_factory.mktemp("simulation")
+
     class KilledError(Exception):
         pass
 
@@ -28,8 +34,12 @@ def test_noise_is_refused_a_strong_signal_is_let_through_and_a_killed_run_goes_o
         raise KilledError
 
     with pytest.raises(KilledError):
-        simulate(1, 1, SMALL, PARAMS, tmp_path, 1, killed)
-    result, made = run(tmp_path, 1, 1)
+        simulate(1, 1, SMALL, PARAMS, folder, 1, killed)
+    return run(folder, 1, 1)
+
+
+def test_noise_is_refused_a_strong_signal_is_let_through_and_a_killed_run_goes_on(alone: Any) -> None:
+    result, made = alone
     assert len(made) == 1, "the market judged before the kill is not judged again"
     none, planted = result.outcomes
     assert (none.kind, planted.kind) == ("none", "planted")
@@ -46,10 +56,10 @@ def test_noise_is_refused_a_strong_signal_is_let_through_and_a_killed_run_goes_o
 
 
 @pytest.mark.heavy
-def test_workers_and_order_change_nothing(tmp_path: Path) -> None:
-    alone, _ = run(tmp_path / "one", 1, 1)
-    together, _ = run(tmp_path / "two", 1, 1, workers=2)
-    assert msgspec.to_builtins(alone) == msgspec.to_builtins(together)
+def test_workers_and_order_change_nothing(alone: Any, tmp_path: Path) -> None:
+    together, made = run(tmp_path, 1, 1, workers=2)
+    assert len(made) == 2
+    assert msgspec.to_builtins(alone[0]) == msgspec.to_builtins(together)
 
 
 @pytest.mark.parametrize(
