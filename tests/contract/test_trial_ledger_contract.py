@@ -491,6 +491,14 @@ class TestOnSqlite(TrialLedgerContract):
     def url(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"sqlite:///{tmp_path_factory.mktemp('trials') / 'made' / 'trials.db'}"
 
+    def test_a_value_of_another_type_is_found(self, ledger: TrialLedger, engine: sa.Engine, lineage: str) -> None:
+        records = filled(ledger, lineage, 3)
+        forged = sa.text("UPDATE trials SET \"values\" = x'00ff' WHERE id = :id")
+        self.execute(engine, forged.bindparams(id=records[2].id))
+        assert [(gap.kind, gap.sequence) for gap in ledger.verify(lineage)] == [("edited", 3)]
+        with pytest.raises(IntegrityError, match="was edited and cannot be read"):
+            ledger.trials(lineage)
+
     def test_a_file_that_is_moved_away_is_noticed(self, tmp_path: Path, lineage: str) -> None:
         path = tmp_path / "trials.db"
         ledger = TrialLedger(f"sqlite:///{path}", patience_seconds=0.2)
