@@ -1,6 +1,7 @@
 """What the trial ledger promises, on SQLite and on a real PostgreSQL: one inherited class of tests for both."""
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -473,6 +474,22 @@ class TrialLedgerContract:
                 trial.complete({})
             trial.outcome = object()  # type: ignore[assignment] - nothing is left to be closed
         assert ledger.verify(lineage) == []
+
+    def test_a_running_trial_gives_signs_of_life(
+        self, ledger: TrialLedger, engine: sa.Engine, lineage: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("training.trials.ledger.HEARTBEAT_SECONDS", 0.02)
+
+        def heartbeat(owner: str) -> int:
+            with engine.connect() as connection:
+                return connection.execute(sa.select(owners.c.heartbeat_ns).where(owners.c.owner == owner)).scalar_one()
+
+        with begin(ledger, lineage) as trial:
+            first, deadline = heartbeat(trial.row["owner"]), time.monotonic() + 60.0
+            while heartbeat(trial.row["owner"]) == first:
+                assert time.monotonic() < deadline, "no sign of life"
+                time.sleep(0.02)
+            trial.complete({})
 
     def test_closing_the_ledger_leaves_nothing_running(self, url: str, lineage: str) -> None:
         ledger = TrialLedger(url)
