@@ -49,7 +49,7 @@ class Searched:
     prepared: Prepared
     slots: tuple[Slot, ...]
     stopped: str
-    seconds: float
+    seconds: float  # of searching, over all runs
 
 
 def prepare(workspace: Path, study: str | None = None, **overrides: Any) -> Prepared:
@@ -110,7 +110,6 @@ def search(prepared: Prepared, report: Callable[[SearchProgress], None]) -> Sear
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    begin = time.monotonic()
     job = Job(prepared.context, prepared.space, prepared.parameters.objectives, prepared.name, prepared.database_url)
     pool = open_pool(prepared.parameters, job)
     fruitless = 0
@@ -123,7 +122,7 @@ def search(prepared: Prepared, report: Callable[[SearchProgress], None]) -> Sear
                 report(progress)
 
             try:
-                return _session(prepared, pool, follow, begin)
+                return _session(prepared, pool, follow)
             except (UnavailableError, StorageInternalError, SQLAlchemyError) as error:
                 fruitless = 0 if ended[-1] > ended[min(1, len(ended) - 1)] else fruitless + 1
                 lost = error if isinstance(error, UnavailableError) else away(error)
@@ -133,7 +132,7 @@ def search(prepared: Prepared, report: Callable[[SearchProgress], None]) -> Sear
         pool.close()
 
 
-def _session(prepared: Prepared, pool: Pool, report: Callable[[SearchProgress], None], begin: float) -> Searched:
+def _session(prepared: Prepared, pool: Pool, report: Callable[[SearchProgress], None]) -> Searched:
     """Hold the study and search, until the end or until the database goes away."""
     p = prepared
     with contextlib.ExitStack() as stack:
@@ -144,7 +143,7 @@ def _session(prepared: Prepared, pool: Pool, report: Callable[[SearchProgress], 
         stack.callback(rows.close)
         coordinator = Coordinator(study, rows, pool, p.parameters, len(p.context.folds), report)
         slots = coordinator.run()
-        return Searched(p, tuple(slots), coordinator.stopped, time.monotonic() - begin)
+        return Searched(p, tuple(slots), coordinator.stopped, study.seconds_used)
 
 
 def _back(url: str) -> bool:
