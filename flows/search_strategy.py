@@ -37,10 +37,12 @@ async def search_strategy(
 
     Raises:
         BadInputError: the workspace, its data or the section ``search.strategy`` cannot be used.
-        UnavailableError: the trial ledger does not answer, or another process runs this search.
+        UnavailableError: the trial ledger or MLflow does not answer, or another process runs this search.
     """
+    from training.search.strategy.report import read_result
     from training.search.strategy.state import Generation
     from training.search.strategy.study import begin_study, budget_share, run_study
+    from training.search.strategy.tracking import track
     from training.trials.session import open_ledger
 
     folder = workspace_folder(workspace)
@@ -65,7 +67,10 @@ async def search_strategy(
 
     def work() -> dict[str, Any]:
         with open_ledger() as ledger:
-            return run_study(study, ledger, progress)
+            found = run_study(study, ledger, progress)
+        written = read_result(study.folder)
+        assert written is not None
+        return {**found, "mlflow_run": track(written, study.folder)}
 
     tell("stage", stage="search", state="running", number=0, total=1)
     try:

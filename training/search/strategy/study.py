@@ -38,7 +38,7 @@ from training.trials.session import data_lineage
 
 FOLDER = Path("reports/search/strategy")
 DESCRIPTION = "study.json"
-_CODE = ("training.search.strategy", "training.backtest", "training.statistics", "trading.strategy.rules")
+_CODE = ("training.search.strategy", "training.backtest", "trading.strategy.rules")  # what decides the path of a search
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,7 @@ def _run(study: Study, ledger: TrialLedger, report: Callable[[Generation], None]
         search.run()
         conclude(study, ledger, search, recorder)
         outcome = read_result(study.folder)
+    assert outcome is not None
     return {**msgspec.to_builtins(outcome), "report": str(study.folder / REPORT)}
 
 
