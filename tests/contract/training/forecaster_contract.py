@@ -16,7 +16,7 @@ from training.parameters import parse
 from training.windows import Windows, instrument_order
 
 FEATURES = ("signal", "slow", "noise", "empty")
-INSTRUMENTS, STEPS = 3, 320
+INSTRUMENTS, STEPS = 3, 260
 
 
 def made_rows(seed: int = 3, strength: float = 1.2) -> TrainingData:

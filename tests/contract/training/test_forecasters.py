@@ -27,12 +27,7 @@ NETWORK = {
 
 class TestXgboost(ForecasterContract):
     name = "xgboost"
-    section: ClassVar[dict[str, Any]] = TREES
-
-
-class TestXgboostWithOptions(ForecasterContract):
-    name = "xgboost"
-    section: ClassVar[dict[str, Any]] = {**TREES, "class_weights": {"short": 1, "flat": 3, "long": 1}}
+    section: ClassVar[dict[str, Any]] = {**TREES, "class_weights": {"short": 1.0, "flat": 3.0, "long": 1.0}}
 
 
 class TestMonotoneXgboost(ForecasterContract):

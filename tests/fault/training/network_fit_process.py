@@ -9,10 +9,10 @@ from training.dataset import TrainingData
 from training.model_parameters import GruParameters
 from training.models.networks import NetworkForecaster
 
-EPOCHS = 9
+EPOCHS = 6
 
 
-def made_data(count: int = 12_000) -> TrainingData:
+def made_data(count: int = 6_000) -> TrainingData:
     """Return rows whose class follows the first feature a little."""
     generator = np.random.default_rng(6)
     windows = generator.normal(size=(count, 6, 5)).astype(np.float32)

@@ -73,7 +73,7 @@ def ending_after(epoch: int, moment: Callable[[fitting.Fitting], None]) -> Calla
 
 def test_wherever_it_ends_the_result_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Early stopping included: after the last epoch there is nothing left to train."""
-    data = made_data(900)
+    data = made_data(600)
 
     def fresh(folder: Path | None) -> NetworkForecaster:
         return model(folder, patience=1, epochs=10, learning_rate=0.05)
