@@ -1,6 +1,7 @@
 """``tidegate trials``: what a person and a machine get to see, and the exit codes."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ TIMES = np.arange(1, 101, dtype=np.int64) * 86_400_000_000_000
 
 
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A state directory with three trials: two that differ in depth and in what they earned, one that failed."""
     monkeypatch.setenv("TIDEGATE_STATE_DIRECTORY", str(tmp_path))
     monkeypatch.delenv("TIDEGATE_DATABASE__URL", raising=False)
