@@ -24,7 +24,7 @@ def run(folder: Path, markets: int, planted: int, workers: int = 1) -> tuple[Sim
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Simulation, list[Outcome]]:
-    """A simulation that was killed after its first market and called again: its result, and what the second call made."""
+    """A simulation killed after its first market and called again: its result, and what the second call made."""
     folder = tmp_path_factory.mktemp("simulation")
 
     class KilledError(Exception):
