@@ -10,10 +10,12 @@ from strategy_search_market import made_panel, made_study
 
 from core.domain import Panel
 from core.errors import BadInputError, RefusedError
+from core.settings import get_settings
 from training.search.strategy.backtests import Backtester
 from training.search.strategy.evolve import Search
 from training.search.strategy.objectives import NAMES
 from training.search.strategy.recorder import assessment_at
+from training.search.strategy.report import read_result
 from training.search.strategy.state import begin
 from training.search.strategy.study import Study, run_study
 from training.trials import Status, TrialLedger
@@ -206,3 +208,32 @@ def test_the_description_of_a_study_names_what_decides_it(tmp_path: Path) -> Non
     assert made_study(tmp_path, costs={"slippage_pips": 0.2}).name != study.name
     assert made_study(tmp_path, made_panel(seed=2)).name != study.name
     assert made_study(tmp_path, changes={"budget": {"generations": 9}}).name == study.name
+
+
+@pytest.mark.heavy
+def test_a_study_is_logged_once_with_its_rows(
+    tmp_path: Path, ledger: TrialLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    from training.search.strategy.tracking import track
+
+    monkeypatch.setenv("TIDEGATE_STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.delenv("TIDEGATE_MLFLOW__TRACKING_URI", raising=False)
+    get_settings.cache_clear()
+    try:
+        single = {"generations": 1, "patience": None}
+        study = made_study(tmp_path, changes={"budget": single, "plateau": {"neighbours": 8, "share": 0.0}})
+        run_study(study, ledger)
+        outcome = read_result(study.folder)
+        assert outcome is not None
+        run = track(outcome, study.folder)
+        assert track(outcome, study.folder) == run
+        client = MlflowClient(tracking_uri=get_settings().mlflow_tracking_uri)
+        found = client.search_runs([client.get_run(run).info.experiment_id])
+        trials = {item.data.tags["mlflow.runName"]: item.data.tags.get("tidegate.trial") for item in found}
+        assert trials["fold 1"] == outcome.folds[0].trial
+        assert trials["winner"] == outcome.hall_of_fame[outcome.winner].trial
+        assert len(found) == 1 + len(outcome.folds) + len(outcome.hall_of_fame)
+    finally:
+        get_settings.cache_clear()
