@@ -48,7 +48,7 @@ def machine_code_folder(label: str, digest: str, beside: Path) -> Path | None:
 
 
 def compile_into(
-    folder: Path | None, function: Callable[Parameters, Result], nogil: bool = False
+    folder: Path | None, function: Callable[Parameters, Result], nogil: bool = False, inline: bool = False
 ) -> Callable[Parameters, Result]:
     """Compile a function on its first call: no fast-math, no contraction, division by zero as IEEE 754 has it.
 
@@ -56,6 +56,7 @@ def compile_into(
         folder: of its machine code; None keeps none.
         function: what numba understands.
         nogil: whether it lets other threads of the interpreter run.
+        inline: whether its machine code is put where it is called: for what is called once a row or more often.
     """
     import numba
 
@@ -64,7 +65,9 @@ def compile_into(
     # numba fixes a function's cache folder when it is decorated; other rooms keep their own setting.
     configuration.CACHE_DIR = str(folder or "")
     try:
-        decorate = cast(Any, numba).njit(cache=folder is not None, error_model="numpy", fastmath=False, nogil=nogil)
+        decorate = cast(Any, numba).njit(
+            cache=folder is not None, error_model="numpy", fastmath=False, nogil=nogil, forceinline=inline
+        )
         return cast(Callable[Parameters, Result], decorate(function))
     finally:
         configuration.CACHE_DIR = previous

@@ -10,7 +10,7 @@ from tidegate.commands.release import Name, Version, model_of
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="features, serving, order-path, replay, retrain or journal.")],
+    name: Annotated[str, typer.Argument(help="features, serving, order-path, replay, backtest, retrain or journal.")],
     url: Annotated[
         str | None,
         typer.Option(help="serving: a running inference service; one of its own when not given.", show_default=False),
@@ -26,15 +26,17 @@ def bench(
     count: Annotated[int, typer.Option(help="replay: at most so many ticks.", min=1000)] = 200_000,
     repeats: Annotated[int, typer.Option(help="replay, retrain: runs of each.", min=1)] = 3,
     peer_python: Annotated[
-        Path | None, typer.Option(help="replay: Python of an environment with nautilus_trader.", show_default=False)
+        Path | None, typer.Option(help="replay, backtest: Python of an environment with the peer.", show_default=False)
     ] = None,
     install_peer: Annotated[
-        bool, typer.Option("--install-peer", help="replay: make that environment under <state>/cache.")
+        bool, typer.Option("--install-peer", help="replay, backtest: make that environment under <state>/cache.")
     ] = False,
     models: Annotated[str, typer.Option(help="retrain: which, with commas; there are gru and transformer too.")] = (
         "xgboost,random_forest,lstm"
     ),
     rows: Annotated[int, typer.Option(help="retrain: rows of the matrix of 60 features.", min=20_000)] = 1_000_000,
+    bars: Annotated[int, typer.Option(help="backtest: bars of one run.", min=1000)] = 20_000,
+    sets: Annotated[int, typer.Option(help="backtest: parameter sets.", min=16)] = 200,
     state: State = None,
     json: Json = False,
 ) -> None:
@@ -83,8 +85,17 @@ def bench(
             say(f"installing {replay.PEER}")
             peer_python = replay.install_peer(settings.state / "cache" / "nautilus")
         result = replay.run(ticks, count, repeats, peer_python)
+    elif name == "backtest":
+        from tidegate.bench import backtest
+
+        if install_peer:
+            say(f"installing {backtest.PEER[0]}")
+            peer_python = backtest.install_peer(settings.state / "cache" / "vectorbt")
+        result = backtest.run(bars, sets, repeats, peer_python)
     else:
-        raise UsageError(f"no benchmark {name!r}: there are features, serving, order-path, replay, retrain, journal")
+        raise UsageError(
+            f"no benchmark {name!r}: there are features, serving, order-path, replay, backtest, retrain, journal"
+        )
     finish(result, json, text or "\n".join(_lines(result)))
 
 

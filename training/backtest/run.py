@@ -12,14 +12,16 @@ from core.domain import BarKind
 from core.errors import BadInputError
 from trading.matching.validation import trailing_limits
 from trading.strategy.rules.catalogue import Rule, rule_of
+from trading.strategy.rules.order import FIXED, KIND
 from training.backtest.kernel import arrays as c
-from training.backtest.kernel.arrays import MarketArrays, Record, Terms
-from training.backtest.kernel.batch import OPEN_AT_ONCE, run_recorded, run_sets
+from training.backtest.kernel.arrays import Book, MarketArrays, Record, Said, Terms
+from training.backtest.kernel.batch import run_sets
 from training.backtest.market import Market
 from training.backtest.result import METRICS, Batch, Result, measures
 from training.backtest.settings import PATHS, Account, Costs, Execution
 from training.backtest.trades import closed_trades, open_trades
 
+OPEN_AT_ONCE = 64  # trades of one instrument
 _CHUNKS_PER_WORKER = 8  # sets differ in length of work: the last chunk of one core must not keep the others waiting
 
 
@@ -53,15 +55,18 @@ def run_batch(
     table = rule.check(parameters)
     account, costs, execution = account or Account(), costs or Costs(), execution or Execution()
     arrays, terms = prepare(market, account, costs, execution, first)
-    size = rule.state_size(table)
     count = len(table)
     totals = np.zeros((count, c.TOTALS))
     status = np.zeros(count, np.int64)
     series = np.zeros((count, len(market))) if net else np.zeros((0, 0))
     cores = max(1, min(workers or len(os.sched_getaffinity(0)), count))
+    states = rule.state_size(table)
 
     def some(low: int, high: int) -> None:
-        run_sets(arrays, terms, rule.number, table, size, low, high, totals, series, status)
+        said, book, plans = room_for(market, terms)
+        state = np.zeros(states)
+        record = no_record()
+        run_sets(arrays, terms, said, book, record, plans, rule.number, table, state, low, high, totals, series, status)
 
     if cores == 1:
         some(0, count)
@@ -96,8 +101,11 @@ def run_one(
     row = rule.row(parameters) if isinstance(parameters, Mapping) else rule.check(np.atleast_2d(parameters))[0]
     account, costs, execution = account or Account(), costs or Costs(), execution or Execution()
     arrays, terms = prepare(market, account, costs, execution, first)
-    size = rule.state_size(row[None])
+    table = np.ascontiguousarray(row[None])
+    state = np.zeros(rule.state_size(table))
     shape = (len(market), len(market.instruments))
+    said, book, plans = room_for(market, terms)
+    status, totals = np.zeros(1, np.int64), np.zeros((1, c.TOTALS))
     room = 0
     while True:
         record = Record(
@@ -109,12 +117,14 @@ def run_one(
             np.zeros(shape, np.int64),
             np.zeros(shape, np.int8),
         )
-        book = run_recorded(arrays, terms, record, rule.number, row, size)
+        run_sets(
+            arrays, terms, said, book, record, plans, rule.number, table, state, 0, 1, totals, np.zeros((0, 0)), status
+        )
         if book.cash[c.RECORDED] <= room:
             break
         room = int(book.cash[c.RECORDED])
-    _check_room(book.cash[c.OVERFLOW :])
-    values = measures(book.totals[None], float(account.balance))[0]
+    _check_room(status)
+    values = measures(totals, float(account.balance))[0]
     steps = np.array([float(instrument.unit_step) for instrument in market.instruments])
     return Result(
         rule=rule.name,
@@ -191,6 +201,40 @@ def prepare(
         first=first,
     )
     return arrays, terms
+
+
+def room_for(market: Market, terms: Terms) -> tuple[Said, Book, NDArray[np.int64]]:
+    """Return room for what a rule says, for the state of a run, and for the orders of a row."""
+    shape = (len(market), len(market.instruments))
+    by_volatility = terms.sizing[KIND] != FIXED
+    said = Said(
+        np.zeros(shape, np.uint8),
+        np.zeros(shape),
+        np.zeros((*shape, 4)),
+        np.zeros(shape if by_volatility else (0, 0)),
+    )
+    book = Book(
+        np.zeros((shape[1], OPEN_AT_ONCE, c.TRADE), np.int64),
+        np.zeros((shape[1], OPEN_AT_ONCE, 4)),
+        np.zeros((shape[1], c.DESK), np.int64),
+        np.zeros(3, np.int64),
+        np.zeros(c.TOTALS),
+    )
+    return said, book, np.zeros((shape[1], 5), np.int64)
+
+
+def no_record() -> Record:
+    """Return a record that takes nothing."""
+    none = np.zeros(0)
+    return Record(
+        np.zeros((0, 10), np.int64),
+        np.zeros((0, 4)),
+        none,
+        none,
+        none,
+        np.zeros((0, 0), np.int64),
+        np.zeros((0, 0), np.int8),
+    )
 
 
 def _whole(value: Decimal) -> tuple[int, int]:

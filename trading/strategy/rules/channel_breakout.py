@@ -16,7 +16,7 @@ from trading.strategy.rules.columns import (
     HOLD,
     Signal,
 )
-from trading.strategy.rules.compilation import Bars, Floats, compiled
+from trading.strategy.rules.compilation import Bars, Floats, inlined
 from trading.strategy.rules.sliding import HEADER, sliding_extreme
 from trading.strategy.rules.true_range import SIZE, average_true_range
 
@@ -25,7 +25,7 @@ _BARS, _UPPER, _LOWER, _EXIT_UPPER, _EXIT_LOWER, _SIDE, _RANGE = range(7)  # pla
 _QUEUES = _RANGE + SIZE
 
 
-@compiled
+@inlined
 def channel_breakout(state: Floats, start: int, bars: Bars, row: int, column: int, parameters: Floats) -> Signal:
     """Take a bar in and return the side wanted."""
     enter, leave = int(parameters[ENTER]), int(parameters[LEAVE])

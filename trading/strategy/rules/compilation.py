@@ -44,3 +44,8 @@ def _folder() -> Path | None:
 def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compile a function of a rule: no fast-math, no contraction, division by zero as IEEE 754 has it."""
     return compile_into(_folder(), function)
+
+
+def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile a function into its callers: a rule is called at every bar, and a call would take longer than it."""
+    return compile_into(_folder(), function, inline=True)

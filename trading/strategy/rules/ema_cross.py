@@ -7,7 +7,7 @@ trade that was stopped out is not entered again before the next cross.
 """
 
 from trading.strategy.rules.columns import BID_CLOSE, BID_HIGH, BID_LOW, BID_OPEN, HOLD, Signal
-from trading.strategy.rules.compilation import Bars, Floats, compiled
+from trading.strategy.rules.compilation import Bars, Floats, inlined
 from trading.strategy.rules.true_range import SIZE, average_true_range
 
 FAST, SLOW, STOP, TARGET, TRAILING, PERIODS = range(6)  # columns of the parameters
@@ -15,7 +15,7 @@ _BARS, _FAST, _SLOW, _SIDE, _RANGE = range(5)  # places in the state; the averag
 STATE_SIZE = _RANGE + SIZE
 
 
-@compiled
+@inlined
 def ema_cross(state: Floats, start: int, bars: Bars, row: int, column: int, parameters: Floats) -> Signal:
     """Take a bar in and return the side wanted."""
     close = bars[row, column, BID_CLOSE]

@@ -9,7 +9,7 @@ true ranges beyond the standing price, good for one bar.
 import math
 
 from trading.strategy.rules.columns import ASK_CLOSE, BID_CLOSE, HOLD, Signal
-from trading.strategy.rules.compilation import Bars, Floats, compiled
+from trading.strategy.rules.compilation import Bars, Floats, inlined
 from trading.strategy.rules.true_range import SIZE, average_true_range
 
 WINDOW, ENTER, LEAVE, STOP, TARGET, OFFSET, PERIODS = range(7)  # columns of the parameters
@@ -17,7 +17,7 @@ _BARS, _ORIGIN, _SUM, _SQUARES, _RANGE = range(5)  # places in the state
 _CLOSES = _RANGE + SIZE
 
 
-@compiled
+@inlined
 def mean_reversion(state: Floats, start: int, bars: Bars, row: int, column: int, parameters: Floats) -> Signal:
     """Take a bar in and return the side wanted."""
     window = int(parameters[WINDOW])

@@ -8,7 +8,7 @@ import math
 from typing import NamedTuple
 
 from trading.strategy.rules.columns import Signal
-from trading.strategy.rules.compilation import Floats, compiled
+from trading.strategy.rules.compilation import Floats, compiled, inlined
 
 FIXED, VOLATILITY = 0, 1
 KIND, UNITS, TARGET_VOLATILITY, LEVERAGE, STEPS_PER_YEAR, REBALANCE, DECAY = range(7)  # columns of the sizing
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     opens: bool
 
 
-@compiled
+@inlined
 def take_return(seen: float, before: float, variance: float, middle: float, decay: float) -> tuple[float, float, float]:
     """Take a middle price in and return the number of returns seen, the price, and the variance of a one-bar log return.
 
@@ -55,13 +55,13 @@ def take_return(seen: float, before: float, variance: float, middle: float, deca
     return seen, middle, variance
 
 
-@compiled
+@inlined
 def volatility_of(seen: float, variance: float) -> float:
     """Return the volatility of a one-bar log return; NaN before ``WARM_UP`` returns."""
     return math.sqrt(variance) if seen >= WARM_UP else math.nan
 
 
-@compiled
+@inlined
 def wanted_units(
     sizing: Floats, weight: float, volatility: float, equity: float, rate: float, held: int, step: float
 ) -> int:
@@ -90,7 +90,7 @@ def wanted_units(
     return wanted
 
 
-@compiled
+@inlined
 def ticks_of(distance: float, tick: float) -> int:
     """Return a distance in whole ticks, half to even, at least one; 0 for none."""
     if not distance > 0.0:

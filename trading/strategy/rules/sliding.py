@@ -1,11 +1,11 @@
 """The extreme of the last so many values in constant time a bar."""
 
-from trading.strategy.rules.compilation import Floats, compiled
+from trading.strategy.rules.compilation import Floats, inlined
 
 HEADER = 3  # places in the state before the queue: values seen, head, length
 
 
-@compiled
+@inlined
 def sliding_extreme(state: Floats, start: int, width: int, value: float, sign: float) -> float:
     """Take a value in and return the largest (``sign`` 1) or smallest (−1) of the last ``width``.
 

@@ -6,14 +6,14 @@ views made of arrays: counting who holds them would take longer than the rule.
 
 from trading.strategy.rules.channel_breakout import channel_breakout
 from trading.strategy.rules.columns import Signal
-from trading.strategy.rules.compilation import Bars, Floats, compiled
+from trading.strategy.rules.compilation import Bars, Floats, inlined
 from trading.strategy.rules.ema_cross import ema_cross
 from trading.strategy.rules.mean_reversion import mean_reversion
 
 EMA_CROSS, CHANNEL_BREAKOUT, MEAN_REVERSION = range(3)
 
 
-@compiled
+@inlined
 def rule_step(number: int, state: Floats, start: int, bars: Bars, row: int, column: int, parameters: Floats) -> Signal:
     """Take a bar in.
 

@@ -1,12 +1,12 @@
 """Average true range, the unit of the rules' stops and targets."""
 
 from trading.strategy.rules.columns import BID_CLOSE, BID_HIGH, BID_LOW
-from trading.strategy.rules.compilation import Bars, Floats, compiled
+from trading.strategy.rules.compilation import Bars, Floats, inlined
 
 SIZE = 3  # places in the state: bars seen, close before, average
 
 
-@compiled
+@inlined
 def average_true_range(state: Floats, start: int, bars: Bars, row: int, column: int, periods: float) -> float:
     """Take a bar in and return the average true range of the bid.
 

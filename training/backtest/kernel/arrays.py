@@ -57,6 +57,7 @@ TICK, STEP, MARGIN_RATE = range(3)
 
 # Columns of an open trade, int64 [N, K, 8]: signed units; levels in ticks, 0 for none; where it was opened.
 SIZE, PRICE, STOP_AT, TARGET_AT, TRAIL_AT, DISTANCE, ROW, INSIDE = range(8)
+TRADE = 8
 
 # Columns of what stands in an instrument, int64 [N, 15]. ``HELD`` signed units, ``PAID`` the sum of units times price.
 # ``FLOOR`` and ``CEILING``: prices of the closing side that touch no order lie between them; ``NEAREST`` the shortest

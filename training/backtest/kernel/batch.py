@@ -1,87 +1,125 @@
-"""The compiled entry: some parameter sets one after the other, without the interpreter's lock."""
-
-import numpy as np
+"""The compiled entries: some parameter sets one after the other, without the interpreter's lock; or one written down."""
 
 from trading.strategy.rules.order import DECAY, FIXED, KIND
 from training.backtest.kernel import arrays as c
 from training.backtest.kernel.arrays import Book, MarketArrays, Record, Said, Terms
-from training.backtest.kernel.compilation import Array, compiled, compiled_without_lock
+from training.backtest.kernel.borrowed import borrowed
+from training.backtest.kernel.compilation import Array, compiled, compiled_without_lock, inlined
 from training.backtest.kernel.loop import run_rows
 from training.backtest.kernel.signals import take_bars
 
-OPEN_AT_ONCE = 64  # trades of one instrument
+
+@inlined
+def _market(market: MarketArrays) -> MarketArrays:
+    return MarketArrays(
+        borrowed(market.rows),
+        borrowed(market.prices),
+        borrowed(market.present),
+        borrowed(market.factors),
+        borrowed(market.middles),
+        borrowed(market.bases),
+        borrowed(market.days),
+        borrowed(market.fixed),
+        borrowed(market.scales),
+    )
 
 
-@compiled
-def new_said(steps: int, instruments: int, by_volatility: bool) -> Said:
-    """Return room for what a rule says; it is written anew by each set."""
-    wide = (steps, instruments) if by_volatility else (0, 0)
-    return Said(
-        np.zeros((steps, instruments), np.uint8),
-        np.zeros((steps, instruments)),
-        np.zeros((steps, instruments, 4)),
-        np.zeros(wide),
+@inlined
+def _terms(terms: Terms) -> Terms:
+    return Terms(
+        terms.balance,
+        terms.commission,
+        terms.commission_decimals,
+        terms.financing_decimals,
+        borrowed(terms.sizing),
+        terms.path,
+        terms.at_close,
+        terms.first,
+    )
+
+
+@inlined
+def _said(said: Said) -> Said:
+    return Said(borrowed(said.words), borrowed(said.weights), borrowed(said.distances), borrowed(said.volatilities))
+
+
+@inlined
+def _book(book: Book) -> Book:
+    return Book(
+        borrowed(book.trades), borrowed(book.costs), borrowed(book.desk), borrowed(book.cash), borrowed(book.totals)
+    )
+
+
+@inlined
+def _record(record: Record) -> Record:
+    return Record(
+        borrowed(record.numbers),
+        borrowed(record.amounts),
+        borrowed(record.equity),
+        borrowed(record.exposure),
+        borrowed(record.net),
+        borrowed(record.held),
+        borrowed(record.paths),
     )
 
 
 @compiled
 def run_set(
-    market: MarketArrays, terms: Terms, said: Said, record: Record, rule: int, parameters: Array, state: Array
-) -> Book:
-    """Run one parameter set and return its book; ``state`` float64 is as large as the rule's for one instrument."""
-    count = market.rows.shape[1]
-    cash = np.zeros(3, np.int64)
-    cash[c.BALANCE] = terms.balance
-    book = Book(
-        np.zeros((count, OPEN_AT_ONCE, 8), np.int64),
-        np.zeros((count, OPEN_AT_ONCE, 4)),
-        np.zeros((count, c.DESK), np.int64),
-        cash,
-        np.zeros(c.TOTALS),
-    )
+    market: MarketArrays,
+    terms: Terms,
+    said: Said,
+    book: Book,
+    record: Record,
+    plans: Array,
+    rule: int,
+    parameters: Array,
+    state: Array,
+) -> None:
+    """Run one parameter set on a book made new; all arrays borrowed."""
+    book.desk[:] = 0
+    book.totals[:] = 0.0
+    book.cash[:] = 0
+    book.cash[c.BALANCE] = terms.balance
     decay = terms.sizing[DECAY] if terms.sizing[KIND] != FIXED else 0.0
     take_bars(market, said, rule, parameters, state, decay)
-    run_rows(market, terms, said, book, record, np.zeros((count, 5), np.int64))
-    return book
+    run_rows(market, terms, said, book, record, plans)
 
 
 @compiled_without_lock
 def run_sets(
     market: MarketArrays,
     terms: Terms,
+    said: Said,
+    book: Book,
+    record: Record,
+    plans: Array,
     rule: int,
     table: Array,
-    size: int,
+    state: Array,
     first: int,
     last: int,
     totals: Array,
     net: Array,
     status: Array,
 ) -> None:
-    """Run the sets ``first`` to ``last`` of a table; write totals [P, TOTALS] and net [P, T].
+    """Run the sets ``first`` to ``last`` of a table.
 
-    ``net`` with no rows takes nothing. ``status`` int64 [P] says where more was open at once than there is room for.
+    Args:
+        market, terms: of all sets.
+        said, book, plans, state: room for one set, used again by the next.
+        record: where a set is written down; of more than one, the last.
+        rule: number of the rule; ``table`` float64 [P, K] its parameters.
+        totals: float64 [P, TOTALS], written.
+        net: float64 [P, T], written; with no rows nothing is.
+        status: int64 [P], written: whether more was open at once than there is room for.
     """
-    by_volatility = terms.sizing[KIND] != FIXED
-    said = new_said(market.rows.shape[0], market.rows.shape[1], by_volatility)
-    state = np.zeros(size)
+    here, account, words = _market(market), _terms(terms), _said(said)
+    state_of, memory, room, orders = _book(book), borrowed(state), _record(record), borrowed(plans)
+    rows = borrowed(net)
     for p in range(first, last):
-        record = Record(
-            np.zeros((0, 10), np.int64),
-            np.zeros((0, 4)),
-            np.zeros(0),
-            np.zeros(0),
-            net[p] if len(net) else np.zeros(0),
-            np.zeros((0, 0), np.int64),
-            np.zeros((0, 0), np.int8),
-        )
-        book = run_set(market, terms, said, record, rule, table[p], state)
-        totals[p] = book.totals
-        status[p] = book.cash[c.OVERFLOW]
-
-
-@compiled_without_lock
-def run_recorded(market: MarketArrays, terms: Terms, record: Record, rule: int, parameters: Array, size: int) -> Book:
-    """Run one parameter set and write everything down."""
-    said = new_said(market.rows.shape[0], market.rows.shape[1], terms.sizing[KIND] != FIXED)
-    return run_set(market, terms, said, record, rule, parameters, np.zeros(size))
+        parameters = borrowed(table)[p]
+        if len(rows):
+            room = Record(room.numbers, room.amounts, room.equity, room.exposure, rows[p], room.held, room.paths)
+        run_set(here, account, words, state_of, room, orders, rule, parameters, memory)
+        totals[p] = state_of.totals
+        status[p] = state_of.cash[c.OVERFLOW]

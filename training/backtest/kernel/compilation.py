@@ -37,3 +37,8 @@ def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
 def compiled_without_lock(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compile a function that lets other threads run: the entry, so that parameter sets spread over cores."""
     return compile_into(_folder(), function, nogil=True)
+
+
+def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile a function into its callers."""
+    return compile_into(_folder(), function, inline=True)

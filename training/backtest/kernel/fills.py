@@ -9,7 +9,7 @@ Functions take arrays out of their groups once, at the top: each time numba take
 
 from training.backtest.kernel import arrays as c
 from training.backtest.kernel.arrays import Book, MarketArrays, Record, Terms
-from training.backtest.kernel.compilation import Array, compiled
+from training.backtest.kernel.compilation import Array, compiled, inlined
 from training.backtest.kernel.money import (
     FACTOR_DECIMALS,
     FACTOR_ONE,
@@ -22,7 +22,7 @@ from training.backtest.kernel.money import (
 MONEY = 1e-4
 
 
-@compiled
+@inlined
 def factors_of(fixed: Array, factors: Array, n: int, row: int, moment: int, bid: int, ask: int) -> tuple[int, int]:
     """Return the conversion factors of a gain and of a loss in an instrument's quote currency."""
     route = fixed[n, c.ROUTE]
@@ -34,7 +34,7 @@ def factors_of(fixed: Array, factors: Array, n: int, row: int, moment: int, bid:
     return factors[row, moment, n, 0], factors[row, moment, n, 1]
 
 
-@compiled
+@inlined
 def mark(market: MarketArrays, book: Book, row: int, moment: int) -> tuple[float, float, float, float]:
     """Return equity at the closing side, at the middle, gross exposure and margin: floats, converted at middle prices."""
     desk, fixed, scales, middles = book.desk, market.fixed, market.scales, market.middles
@@ -185,7 +185,7 @@ def fill(
     return True
 
 
-@compiled
+@inlined
 def write_trade(
     record: Record,
     place: int,
@@ -213,7 +213,7 @@ def write_trade(
     numbers[place, c.REASON] = reason
 
 
-@compiled
+@inlined
 def drop(trades: Array, costs: Array, desk: Array, n: int, k: int) -> None:
     """Take a trade that is closed out of the book."""
     last = desk[n, c.COUNT] - 1
@@ -225,7 +225,7 @@ def drop(trades: Array, costs: Array, desk: Array, n: int, k: int) -> None:
     desk[n, c.COUNT] = last
 
 
-@compiled
+@inlined
 def guard(trades: Array, desk: Array, n: int) -> None:
     """Find the prices of the closing side between which no stop or target of an instrument is touched."""
     floor, ceiling, nearest, guarded = c.NO_FLOOR, c.NO_CEILING, 0, 0

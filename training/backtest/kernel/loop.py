@@ -12,7 +12,7 @@ from trading.strategy.rules.order import FIXED, KIND, UNITS, plan_order, wanted_
 from trading.strategy.rules.order import Terms as InstrumentTerms
 from training.backtest.kernel import arrays as c
 from training.backtest.kernel.arrays import Book, MarketArrays, Record, Said, Terms
-from training.backtest.kernel.compilation import Array, compiled
+from training.backtest.kernel.compilation import Array, compiled, inlined
 from training.backtest.kernel.fills import MONEY, factors_of, fill, mark
 from training.backtest.kernel.money import financing_money
 from training.backtest.kernel.path import follow, match_open, undisturbed, walk
@@ -188,7 +188,7 @@ def close_out(market: MarketArrays, terms: Terms, book: Book, record: Record, ro
     return True
 
 
-@compiled
+@inlined
 def trade(
     market: MarketArrays,
     terms: Terms,

@@ -10,14 +10,14 @@ position first, so that of a stop and a target in one bar the stop is executed.
 
 from training.backtest.kernel import arrays as c
 from training.backtest.kernel.arrays import Book, MarketArrays, Record, Terms
-from training.backtest.kernel.compilation import Array, compiled
+from training.backtest.kernel.compilation import Array, compiled, inlined
 from training.backtest.kernel.fills import fill, guard
 
 HIGH_FIRST, LOW_FIRST, AGAINST = 1, 2, 3
 _NEVER = 2**62
 
 
-@compiled
+@inlined
 def undisturbed(desk: Array, prices: Array, row: int, n: int) -> bool:
     """Return whether a bar touches no stop and no target of an instrument, whichever way it went."""
     if desk[n, c.LIMIT_UNITS] != 0:
