@@ -5,6 +5,7 @@ from collections.abc import Callable
 import typer
 
 from tidegate.commands import (
+    backtest,
     batch,
     control,
     demonstration,
@@ -36,4 +37,5 @@ REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     replay.register,
     search.register,
     trials.register,
+    backtest.register,
 )
