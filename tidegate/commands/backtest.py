@@ -62,7 +62,7 @@ def backtest(
 
     if (rule is None) == (version is None):
         raise UsageError("say what to score: --version of a registered model, or --rule with --parameters")
-    if rule is not None and model is not None or rule is None and parameters:
+    if (rule is not None and model is not None) or (rule is None and parameters):
         raise UsageError("--model goes with --version, --parameters with --rule")
     params = read_params(workspace / "params.yaml")
     Costs.from_params(params)

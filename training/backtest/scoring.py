@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from core.clock import to_datetime
-from core.digest import digest_source, digest_value
+from core.digest import digest_source
 from core.domain import BarKind, Panel
 from core.errors import BadInputError
 from core.params import required, section
@@ -240,8 +240,8 @@ def _of_model(package: VerifiedPackage, params: dict[str, Any]) -> Parameters:
         )
     if manifest.feature_set != parameters.feature_set or manifest.horizon != parameters.labels.horizon:
         raise BadInputError(
-            f"the model was made for feature set {manifest.feature_set} and horizon {manifest.horizon}, params.yaml has "
-            f"{parameters.feature_set} and {parameters.labels.horizon}: use the parameters it was made with"
+            f"the model was made for feature set {manifest.feature_set} and horizon {manifest.horizon}, params.yaml "
+            f"has {parameters.feature_set} and {parameters.labels.horizon}: use the parameters it was made with"
         )
     if manifest.feature_digest != feature_set(manifest.feature_set).digest:
         raise BadInputError(
@@ -408,7 +408,8 @@ def _notes(prepared: Prepared, result: Result) -> list[str]:
         notes.append("One price a day: decisions trade at the fixing they are made on, and no stop is met between two.")
     else:
         notes.append(
-            "Decisions trade at the next bar's opening quotes. Inside a bar the extreme against the position comes first."
+            "Decisions trade at the next bar's opening quotes. Inside a bar the extreme against the position comes "
+            "first."
         )
     if prepared.costs.spread_multiple != 1.0:
         notes.append(

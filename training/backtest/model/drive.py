@@ -27,6 +27,10 @@ from training.backtest.trades import closed_trades, open_trades
 _OPEN_AT_ONCE = 512  # trades of one instrument: each addition to a position is a trade of its own
 
 
+NONE = np.zeros((0, 6), np.int64)
+End = tuple[float, float, float]  # equity, exposure and margin
+
+
 class View(NamedTuple):
     """What a strategy sees when it decides: ``positions`` are signed units of what is not flat."""
 
@@ -76,6 +80,16 @@ class _Run:
         }
         return View(row, int(market.time_ns[row]), equity, positions, quotes)
 
+    def go(
+        self, phase: int, row: int, last: int = 0, orders: NDArray[np.int64] = NONE, end: End = (0.0, 0.0, 0.0)
+    ) -> End:
+        """Go through a phase of ``rows.go``; return equity, exposure and margin."""
+        return rows.go(self.arrays, self.terms, self.book, self.record, self.course, orders, phase, row, last, *end)
+
+    def send(self, phase: int, row: int, requests: Sequence[OrderRequest]) -> End | None:
+        """Send orders, if there are any."""
+        return self.go(phase, row, orders=self.orders(requests)) if requests else None
+
     def orders(self, requests: Sequence[OrderRequest]) -> NDArray[np.int64]:
         """Return orders as the compiled rows take them, in the order of the instruments."""
         places = {name: place for place, name in enumerate(self.market.names)}
@@ -97,30 +111,26 @@ def run_policy(
     """
     account, costs, execution = account or Account(), costs or Costs(), execution or Execution()
     run = _start(market, account, costs, execution)
-    arrays, terms, book, record, course = run.arrays, run.terms, run.book, run.record, run.course
+    at_close = run.terms.at_close
     row = 0
     while row < len(market):
-        speaker = row if terms.at_close else row - 1
+        speaker = row if at_close else row - 1
         if speaker < 0 or not policy.asked[speaker]:
             last = row + 1
-            while last < len(market) and not policy.asked[last if terms.at_close else last - 1]:
+            while last < len(market) and not policy.asked[last if at_close else last - 1]:
                 last += 1
-            rows.coast(arrays, terms, book, record, course, row, last)
+            run.go(rows.COAST, row, last)
             row = last
             continue
-        equity = rows.begin_row(arrays, terms, book, record, course, row)
-        if not terms.at_close:
-            requests = policy.decide(run.view(speaker, row, equity))
-            if requests:
-                rows.send_orders(arrays, terms, book, record, run.orders(requests), row, False)
-        end = rows.end_row(arrays, terms, book, record, row)
-        if terms.at_close:
-            requests = policy.decide(run.view(speaker, row, end[0]))
-            if requests:
-                end = rows.send_orders(arrays, terms, book, record, run.orders(requests), row, True)
-        rows.write_row(book, record, course, row, *end)
+        equity = run.go(rows.BEGIN, row)[0]
+        if not at_close:
+            run.send(rows.SEND_AT_OPEN, row, policy.decide(run.view(speaker, row, equity)))
+        end = run.go(rows.END, row)
+        if at_close:
+            end = run.send(rows.SEND_AT_CLOSE, row, policy.decide(run.view(speaker, row, end[0]))) or end
+        run.go(rows.WRITE, row, end=end)
         row += 1
-    if book.cash[c.OVERFLOW]:
+    if run.book.cash[c.OVERFLOW]:
         raise BadInputError(
             f"{policy.name} has more than {_OPEN_AT_ONCE} trades open in one instrument: raise "
             "strategy.rebalance_threshold"

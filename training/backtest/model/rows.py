@@ -1,4 +1,4 @@
-"""One row of the market at a time, for strategies that decide in Python: the phases of ``training.backtest.kernel.loop``.
+"""One row of the market at a time, for strategies that decide in Python: ``training.backtest.kernel.loop`` in phases.
 
 The engine of rules goes through a row in one piece, because a rule has said what it wants before anything is traded. A
 model's strategy sizes by equity and positions as they stand, so the row is cut where it decides: what happens until the
@@ -7,7 +7,7 @@ decision, the orders, what happens after. Every phase calls the engine's own fun
 
 from training.backtest.kernel import arrays as c
 from training.backtest.kernel.arrays import Book, MarketArrays, Record, Terms
-from training.backtest.kernel.compilation import Array, compiled
+from training.backtest.kernel.compilation import Array, compiled, entry
 from training.backtest.kernel.fills import fill, mark
 from training.backtest.kernel.loop import charge, close_out
 from training.backtest.kernel.path import follow, match_open, undisturbed, walk
@@ -18,6 +18,7 @@ INSTRUMENT, UNITS, STOP, TARGET, TRAILING, BOUND = range(6)
 # Course of a run, float64 [8]: whether equity is near the margin, the equity before, and what is summed up.
 NEAR, BEFORE, PEAK, DRAWDOWN, TOTAL, SQUARES, EXPOSED, EXPOSURE = range(8)
 COURSE = 8
+BEGIN, SEND_AT_OPEN, END, SEND_AT_CLOSE, WRITE, COAST = range(6)  # phases of a row
 _NEAR = 2.0  # multiple of the margin below which equity is compared with it, as in the engine
 
 
@@ -120,10 +121,43 @@ def write_row(
         record.held[row, n] = book.desk[n, c.HELD]
 
 
-@compiled
-def coast(market: MarketArrays, terms: Terms, book: Book, record: Record, course: Array, first: int, last: int) -> None:
-    """Go through the rows ``first`` to ``last`` (exclusive) without a decision."""
-    for row in range(first, last):
-        begin_row(market, terms, book, record, course, row)
-        equity, exposure, margin = end_row(market, terms, book, record, row)
+@entry
+def go(
+    market: MarketArrays,
+    terms: Terms,
+    book: Book,
+    record: Record,
+    course: Array,
+    orders: Array,
+    phase: int,
+    row: int,
+    last: int,
+    equity: float,
+    exposure: float,
+    margin: float,
+) -> tuple[float, float, float]:
+    """Go through one phase of a row; one entry for all of them, since each entry is compiled with all that it calls.
+
+    Args:
+        orders: int64 [K, 6], sent in the phases ``SEND_AT_OPEN`` and ``SEND_AT_CLOSE``.
+        phase: BEGIN, SEND_AT_OPEN, END, SEND_AT_CLOSE, WRITE; or COAST: all rows up to ``last`` (exclusive) without a
+            decision.
+        equity, exposure, margin: where the row ended, for WRITE.
+
+    Returns:
+        Equity, exposure and margin after the phase; of BEGIN the equity alone.
+    """
+    if phase == BEGIN:
+        return begin_row(market, terms, book, record, course, row), 0.0, 0.0
+    if phase == END:
+        return end_row(market, terms, book, record, row)
+    if phase in (SEND_AT_OPEN, SEND_AT_CLOSE):
+        return send_orders(market, terms, book, record, orders, row, phase == SEND_AT_CLOSE)
+    if phase == WRITE:
         write_row(book, record, course, row, equity, exposure, margin)
+        return equity, exposure, margin
+    for at in range(row, last):
+        begin_row(market, terms, book, record, course, at)
+        equity, exposure, margin = end_row(market, terms, book, record, at)
+        write_row(book, record, course, at, equity, exposure, margin)
+    return equity, exposure, margin

@@ -1,6 +1,7 @@
 """Which bars a backtest is on, and what a model knew of them: a result on bars it was trained on proves nothing."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -118,15 +119,14 @@ def find_scope(
 
 def find_parts(times: NDArray[np.int64], cutoff_ns: int, manifest: Manifest | None) -> tuple[Part, ...]:
     """Cut the rows of a range into what they are to the model (or the rule), in the order of time."""
-    kinds = np.where(times >= cutoff_ns, HOLDOUT, AFTER if manifest else RULE)
+    kinds = np.where(times >= cutoff_ns, HOLDOUT, AFTER if manifest else RULE).astype(object)
     if manifest is not None:
         kinds[times < manifest.train_start_ns] = BEFORE
         # Labels of the last training rows end at ``train_end_ns``: what lies up to there went into the fit.
         kinds[(times >= manifest.train_start_ns) & (times <= manifest.train_end_ns)] = IN_SAMPLE
     edges = [0, *(np.flatnonzero(kinds[1:] != kinds[:-1]) + 1).tolist(), len(times)]
     return tuple(
-        Part(str(kinds[low]), low, high, int(times[low]), int(times[high - 1]))
-        for low, high in zip(edges, edges[1:], strict=False)
+        Part(str(kinds[low]), low, high, int(times[low]), int(times[high - 1])) for low, high in pairwise(edges)
     )
 
 

@@ -1,4 +1,4 @@
-"""``result.json`` for machines, ``trades.csv`` for spreadsheets, ``report.html`` for people; no wall-clock time in any."""
+"""``result.json`` for machines, ``trades.csv`` for spreadsheets, ``report.html`` for people; no wall-clock time."""
 
 import csv
 import io
