@@ -48,7 +48,11 @@ def machine_code_folder(label: str, digest: str, beside: Path) -> Path | None:
 
 
 def compile_into(
-    folder: Path | None, function: Callable[Parameters, Result], nogil: bool = False, inline: bool = False
+    folder: Path | None,
+    function: Callable[Parameters, Result],
+    nogil: bool = False,
+    inline: bool = False,
+    inner: bool = False,
 ) -> Callable[Parameters, Result]:
     """Compile a function on its first call: no fast-math, no contraction, division by zero as IEEE 754 has it.
 
@@ -57,17 +61,19 @@ def compile_into(
         function: what numba understands.
         nogil: whether it lets other threads of the interpreter run.
         inline: whether its machine code is put where it is called: for what is called once a row or more often.
+        inner: whether only compiled functions call it: Python then cannot, and compiling it takes half as long.
     """
     import numba
 
+    options: dict[str, Any] = {"nogil": nogil, "forceinline": inline}
+    if inner:
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     configuration = cast(Any, numba).config
     previous = configuration.CACHE_DIR
     # numba fixes a function's cache folder when it is decorated; other rooms keep their own setting.
     configuration.CACHE_DIR = str(folder or "")
     try:
-        decorate = cast(Any, numba).njit(
-            cache=folder is not None, error_model="numpy", fastmath=False, nogil=nogil, forceinline=inline
-        )
+        decorate = cast(Any, numba).njit(cache=folder is not None, error_model="numpy", fastmath=False, **options)
         return cast(Callable[Parameters, Result], decorate(function))
     finally:
         configuration.CACHE_DIR = previous

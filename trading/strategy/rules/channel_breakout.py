@@ -3,8 +3,10 @@
 Donchian's rule, as Brock, Lakonishok and LeBaron test it ("Simple technical trading rules and the stochastic properties
 of stock returns", Journal of Finance 47, 1992, "trading range break"), on middle prices. With ``leave`` a shorter
 channel against the position closes it (the Turtles' exit). Stop, target and trailing stop are multiples of the average
-true range at the entry.
+true range at the entry. Of fixings the channel is that of the prices.
 """
+
+import math
 
 from trading.strategy.rules.columns import (
     ASK_CLOSE,
@@ -32,6 +34,8 @@ def channel_breakout(state: Floats, start: int, bars: Bars, row: int, column: in
     close = 0.5 * (bars[row, column, BID_CLOSE] + bars[row, column, ASK_CLOSE])
     high = 0.5 * (bars[row, column, BID_HIGH] + bars[row, column, ASK_HIGH])
     low = 0.5 * (bars[row, column, BID_LOW] + bars[row, column, ASK_LOW])
+    if math.isnan(high):  # a fixing is one price
+        high = low = close
     unit = average_true_range(state, start + _RANGE, bars, row, column, parameters[PERIODS])
     signal = HOLD
     if state[start + _BARS] >= enter:  # the channel is that of the bars before this one

@@ -1,9 +1,9 @@
 """Mean reversion: against a close that is far from its moving average, out again when it has come back.
 
 ``z`` is the distance of the middle's close from the mean of the last ``window`` closes in their standard deviations
-(Bollinger's bands; sample of the last bars, divisor ``window``). Short above ``enter``, long below −``enter``, flat once
-``|z|`` is at most ``leave``; between them the position stays. With ``offset`` the entry is a limit order so many average
-true ranges beyond the standing price, good for one bar.
+(Bollinger's bands; divisor ``window``). Short above ``enter``, long below −``enter``, flat once ``|z|`` is at most
+``leave``; between them the position stays. With ``offset`` the entry is a limit order so many average true ranges
+beyond the standing price, good for one bar.
 """
 
 import math

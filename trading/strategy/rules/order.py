@@ -1,7 +1,7 @@
 """From a signal to an order: size, limit price, stop and target, in whole units and ticks.
 
-One compiled function for the event loop and the backtester. Prices are whole ticks, sizes whole steps of a unit, so that
-both sides round the same: sizes towards zero, distances to the nearest tick (half to even) and at least one.
+The same compiled functions for the event loop and the backtester. Prices are whole ticks, sizes whole steps of a unit,
+so that both sides round the same: sizes towards zero, distances to the nearest tick (half to even) and at least one.
 """
 
 import math
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 
 @inlined
 def take_return(seen: float, before: float, variance: float, middle: float, decay: float) -> tuple[float, float, float]:
-    """Take a middle price in and return the number of returns seen, the price, and the variance of a one-bar log return.
+    """Take a middle price in; return the number of returns seen, the price, and the variance of a one-bar log return.
 
     Exponential with weight ``1 - decay`` (RiskMetrics Technical Document, 1996); the plain mean until that weighs more.
     """
@@ -95,16 +95,16 @@ def ticks_of(distance: float, tick: float) -> int:
     """Return a distance in whole ticks, half to even, at least one; 0 for none."""
     if not distance > 0.0:
         return 0
-    return max(int(round(distance / tick)), 1)
+    return max(round(distance / tick), 1)
 
 
 @compiled
 def plan_order(signal: Signal, wanted: int, held: int, bid: int, ask: int, terms: Terms) -> Plan:
     """Return the order that leads from what is held to what is wanted.
 
-    An entry by limit is made from flat only: what stands on the other side is closed at the market first, what stands on
-    the same side stays. Stop and target are counted from the price the order is expected to trade at: the standing one,
-    or its limit. Without room for a positive price there is no stop (or target).
+    An entry by limit is made from flat only: what stands on the other side is closed at the market first, what stands
+    on the same side stays. Stop and target are counted from the price the order is expected to trade at: the standing
+    one, or its limit. Without room for a positive price there is no stop (or target).
     """
     nothing = Plan(0, 0, 0, 0, 0, False)
     limited = signal.offset > 0.0 and wanted != 0

@@ -1,7 +1,7 @@
 """The one compiled step of all rules: the loop calls it for a bar that closed, the backtester for each bar of history.
 
-Rules are numbered, not passed: machine code that takes a function as an argument cannot be kept between processes. Nor are
-views made of arrays: counting who holds them would take longer than the rule.
+Rules are numbered, not passed: machine code that takes a function as an argument cannot be kept between processes. Nor
+are views made of arrays: counting who holds them would take longer than the rule.
 """
 
 from trading.strategy.rules.channel_breakout import channel_breakout

@@ -1,5 +1,7 @@
 """Average true range, the unit of the rules' stops and targets."""
 
+import math
+
 from trading.strategy.rules.columns import BID_CLOSE, BID_HIGH, BID_LOW
 from trading.strategy.rules.compilation import Bars, Floats, inlined
 
@@ -12,7 +14,7 @@ def average_true_range(state: Floats, start: int, bars: Bars, row: int, column: 
 
     Wilder, *New Concepts in Technical Trading Systems*, 1978, p. 21–23: the true range is the widest of high − low and
     the distances of both from the close before; the average moves by 1/periods of the difference. Until ``periods``
-    bars are seen it is their plain mean, as Wilder begins it.
+    bars are seen it is their plain mean, as Wilder begins it. Of fixings it is the mean absolute change.
 
     Args:
         state: of the rule; ``SIZE`` places from ``start`` are this function's, 0 before the first bar.
@@ -21,6 +23,8 @@ def average_true_range(state: Floats, start: int, bars: Bars, row: int, column: 
         periods: bars, at least 1.
     """
     high, low, close = bars[row, column, BID_HIGH], bars[row, column, BID_LOW], bars[row, column, BID_CLOSE]
+    if math.isnan(high):  # a fixing is one price
+        high = low = close
     if state[start] > 0.0:
         high = max(high, state[start + 1])
         low = min(low, state[start + 1])

@@ -39,7 +39,7 @@ SPREAD_COST, SLIPPAGE_COST, COMMISSION_COST, FINANCING = range(4)
 TOTALS = 20
 
 
-# Columns of the terms of an instrument, int64 [N, 12] (ticks, steps of a unit, rates of 10^-decimals) and float64 [N, 3].
+# Columns of the terms of an instrument: int64 [N, 11] (ticks, steps of a unit, rates of 10^-decimals), float64 [N, 3].
 (
     ROUTE,
     DECIMALS,

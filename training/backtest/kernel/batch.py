@@ -1,10 +1,10 @@
-"""The compiled entries: some parameter sets one after the other, without the interpreter's lock; or one written down."""
+"""The compiled entry: some parameter sets one after the other, without the interpreter's lock."""
 
 from trading.strategy.rules.order import DECAY, FIXED, KIND
 from training.backtest.kernel import arrays as c
 from training.backtest.kernel.arrays import Book, MarketArrays, Record, Said, Terms
 from training.backtest.kernel.borrowed import borrowed
-from training.backtest.kernel.compilation import Array, compiled, compiled_without_lock, inlined
+from training.backtest.kernel.compilation import Array, compiled, entry, inlined
 from training.backtest.kernel.loop import run_rows
 from training.backtest.kernel.signals import take_bars
 
@@ -76,16 +76,16 @@ def run_set(
     state: Array,
 ) -> None:
     """Run one parameter set on a book made new; all arrays borrowed."""
-    book.desk[:] = 0
-    book.totals[:] = 0.0
-    book.cash[:] = 0
+    book.desk.fill(0)
+    book.totals.fill(0.0)
+    book.cash.fill(0)
     book.cash[c.BALANCE] = terms.balance
     decay = terms.sizing[DECAY] if terms.sizing[KIND] != FIXED else 0.0
     take_bars(market, said, rule, parameters, state, decay)
     run_rows(market, terms, said, book, record, plans)
 
 
-@compiled_without_lock
+@entry
 def run_sets(
     market: MarketArrays,
     terms: Terms,
@@ -121,5 +121,6 @@ def run_sets(
         if len(rows):
             room = Record(room.numbers, room.amounts, room.equity, room.exposure, rows[p], room.held, room.paths)
         run_set(here, account, words, state_of, room, orders, rule, parameters, memory)
-        totals[p] = state_of.totals
+        for column in range(c.TOTALS):
+            totals[p, column] = state_of.totals[column]
         status[p] = state_of.cash[c.OVERFLOW]

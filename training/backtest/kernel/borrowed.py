@@ -5,16 +5,18 @@ with a locked instruction each; an order would spend most of its time on that. I
 borrowed: they point at memory that the Python caller holds for as long as the call lasts.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+from training.backtest.kernel.compilation import Array
 
-@intrinsic
-def borrowed(context: Any, array: Any) -> Any:
+
+def _borrowed(context: Any, array: Any) -> Any:
     """Return the same array without an owner: nobody counts its holders any more.
 
     Only for an array that is an argument of the function called from Python: a local one would be freed after its last
@@ -31,3 +33,6 @@ def borrowed(context: Any, array: Any) -> Any:
         return value._getvalue()
 
     return array(array), code
+
+
+borrowed = cast(Callable[[Array], Array], intrinsic(_borrowed))

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from core.compilation import compile_into, machine_code_folder
@@ -30,15 +31,21 @@ def _folder() -> Path | None:
 
 
 def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile a function of the kernel."""
-    return compile_into(_folder(), function)
-
-
-def compiled_without_lock(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile a function that lets other threads run: the entry, so that parameter sets spread over cores."""
-    return compile_into(_folder(), function, nogil=True)
+    """Compile a function that is called by compiled ones only: its machine code is kept with that of the entry."""
+    return compile_into(None, function, inner=True)
 
 
 def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile a function into its callers."""
-    return compile_into(_folder(), function, inline=True)
+    """Compile a function into its callers, which are compiled ones only."""
+    return compile_into(None, function, inline=True, inner=True)
+
+
+def entry(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile a function that Python calls, with all it calls; it lets other threads run."""
+    return compile_into(_folder(), function, nogil=True)
+
+
+@inlined
+def whole(value: int) -> int:
+    """Return an int64 that is no constant to the compiler: it would compile a callee anew for each constant."""
+    return np.int64(value)  # pyright: ignore[reportReturnType] - what numba calls its int

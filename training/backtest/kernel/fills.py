@@ -1,15 +1,15 @@
 """Executing an order at the standing quote: the rules of ``trading.matching.execution`` and ``fills`` for one account.
 
 A buy trades at the ask, a sell at the bid, worse by the slippage. An opposite fill closes the oldest trades first, the
-rest opens a trade. What would open more than the margin covers, whose stop is reached already or that is larger than the
-quote is refused whole. Profit of each closed part and commission of each fill are rounded to money on their own.
+rest opens a trade. What would open more than the margin covers, whose stop is reached already or that is larger than
+the quote is refused whole. Profit of each closed part and commission of each fill are rounded to money on their own.
 
 Functions take arrays out of their groups once, at the top: each time numba takes one out it counts who holds it.
 """
 
 from training.backtest.kernel import arrays as c
 from training.backtest.kernel.arrays import Book, MarketArrays, Record, Terms
-from training.backtest.kernel.compilation import Array, compiled, inlined
+from training.backtest.kernel.compilation import Array, compiled, entry, inlined
 from training.backtest.kernel.money import (
     FACTOR_DECIMALS,
     FACTOR_ONE,
@@ -22,7 +22,7 @@ from training.backtest.kernel.money import (
 MONEY = 1e-4
 
 
-@inlined
+@entry
 def factors_of(fixed: Array, factors: Array, n: int, row: int, moment: int, bid: int, ask: int) -> tuple[int, int]:
     """Return the conversion factors of a gain and of a loss in an instrument's quote currency."""
     route = fixed[n, c.ROUTE]
@@ -36,7 +36,7 @@ def factors_of(fixed: Array, factors: Array, n: int, row: int, moment: int, bid:
 
 @inlined
 def mark(market: MarketArrays, book: Book, row: int, moment: int) -> tuple[float, float, float, float]:
-    """Return equity at the closing side, at the middle, gross exposure and margin: floats, converted at middle prices."""
+    """Return equity at the closing side and at the middle, gross exposure and margin; converted at middle prices."""
     desk, fixed, scales, middles = book.desk, market.fixed, market.scales, market.middles
     equity = middle_equity = book.cash[c.BALANCE] * MONEY
     exposure = margin = 0.0

@@ -12,7 +12,7 @@ from trading.strategy.rules.order import FIXED, KIND, UNITS, plan_order, wanted_
 from trading.strategy.rules.order import Terms as InstrumentTerms
 from training.backtest.kernel import arrays as c
 from training.backtest.kernel.arrays import Book, MarketArrays, Record, Said, Terms
-from training.backtest.kernel.compilation import Array, compiled, inlined
+from training.backtest.kernel.compilation import Array, compiled, inlined, whole
 from training.backtest.kernel.fills import MONEY, factors_of, fill, mark
 from training.backtest.kernel.money import financing_money
 from training.backtest.kernel.path import follow, match_open, undisturbed, walk
@@ -42,7 +42,7 @@ def run_rows(market: MarketArrays, terms: Terms, said: Said, book: Book, record:
     count = len(desk)
     by_volatility = sizing[KIND] != FIXED
     units = sizing[UNITS]
-    near = False
+    near = len(prices) < 0  # no constant to the compiler
     before = peak = cash[c.BALANCE] * MONEY
     equity = before
     drawdown = total = squares = exposed = exposure_sum = 0.0
@@ -123,9 +123,9 @@ def busy_row(
             if (desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0) and not undisturbed(desk, prices, row, n):
                 match_open(market, terms, book, record, n, row)
     if near:
-        close_out(market, terms, book, record, row, c.AT_OPEN)
+        close_out(market, terms, book, record, row, whole(c.AT_OPEN))
     if not terms.at_close and row > terms.first:
-        trade(market, terms, said, book, record, plans, row - 1, row, c.AT_OPEN)
+        trade(market, terms, said, book, record, plans, row - 1, row, whole(c.AT_OPEN))
     for n in range(count):
         if present[row, n]:
             if desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0:
@@ -140,9 +140,9 @@ def busy_row(
     if days[row, 1]:
         charge(market, terms, book, days[row, 1], row)
     equity, _, exposure, margin = mark(market, book, row, c.AT_CLOSE)
-    closed = equity < _NEAR * margin and close_out(market, terms, book, record, row, c.AT_CLOSE)
+    closed = equity < _NEAR * margin and close_out(market, terms, book, record, row, whole(c.AT_CLOSE))
     if terms.at_close and row >= terms.first:
-        trade(market, terms, said, book, record, plans, row, row, c.AT_CLOSE)
+        trade(market, terms, said, book, record, plans, row, row, whole(c.AT_CLOSE))
         closed = True
     if closed:
         equity, _, exposure, margin = mark(market, book, row, c.AT_CLOSE)
@@ -179,11 +179,28 @@ def close_out(market: MarketArrays, terms: Terms, book: Book, record: Record, ro
     _, value, _, margin = mark(market, book, row, moment)
     if margin == 0.0 or value > 0.5 * margin:
         return False
-    inside = 0 if moment == c.AT_OPEN else 2
+    none = whole(0)
+    inside = none if moment == c.AT_OPEN else whole(2)
     for n in range(len(desk)):
         while desk[n, c.COUNT] and market.present[row, n]:
             units, slippage = -book.trades[n, 0, c.SIZE], market.fixed[n, c.SLIP]
-            fill(market, terms, book, record, n, units, slippage, row, moment, inside, c.MARGIN, 0, 0, 0, 0)
+            fill(
+                market,
+                terms,
+                book,
+                record,
+                n,
+                units,
+                slippage,
+                row,
+                moment,
+                inside,
+                whole(c.MARGIN),
+                none,
+                none,
+                none,
+                none,
+            )
         desk[n, c.LIMIT_UNITS] = 0
     return True
 
@@ -200,7 +217,7 @@ def trade(
     row: int,
     moment: int,
 ) -> None:
-    """Turn what was said at the row ``speaker`` into orders and execute them: those that only lower a position first."""
+    """Turn what was said at a row, ``speaker``, into orders and execute them: what only lowers a position first."""
     desk, fixed, scales, distances = book.desk, market.fixed, market.scales, said.distances
     count = len(desk)
     by_volatility = terms.sizing[KIND] != FIXED
@@ -246,7 +263,8 @@ def trade(
         plans[n, 0], plans[n, 1], plans[n, 2] = plan.units, plan.limit, plan.stop
         plans[n, 3], plans[n, 4] = plan.target, plan.trailing
         left += 1 if plan.units != 0 else 0
-    inside = 0 if moment == c.AT_OPEN else 2
+    none = whole(0)
+    inside = none if moment == c.AT_OPEN else whole(2)
     for turn in range(2 if left else 0):
         for n in range(count):
             units = plans[n, 0]
@@ -261,6 +279,7 @@ def trade(
                 desk[n, c.LIMIT_TRAILING] = plans[n, 4]
             else:
                 fill(
-                    market, terms, book, record, n, units, fixed[n, c.SLIP], row, moment, inside, c.SIGNAL, -1,
+                    market, terms, book, record, n, units, fixed[n, c.SLIP], row, moment, inside, whole(c.SIGNAL),
+                    whole(-1),
                     plans[n, 2], plans[n, 3], plans[n, 4],
                 )  # fmt: skip

@@ -7,7 +7,7 @@ twelve decimals). A profit is then ``round_half_even(ticks * steps * factor * 10
 agree as long as a profit before rounding has no more: below about 10^11 units of account currency.
 """
 
-from training.backtest.kernel.compilation import compiled
+from training.backtest.kernel.compilation import compiled, entry, whole
 
 MONEY_DECIMALS = 4
 FACTOR_DECIMALS = 12
@@ -82,7 +82,7 @@ def rounded_product(first: int, second: int, divisor: int, places: int) -> int:
     return quotient if first >= 0 else -quotient
 
 
-@compiled
+@entry
 def profit_money(ticks: int, gain: int, loss: int, decimals: int) -> int:
     """Return what ``ticks`` (price difference times units) are worth at home.
 
@@ -97,7 +97,7 @@ def profit_money(ticks: int, gain: int, loss: int, decimals: int) -> int:
             return ticks * power(MONEY_DECIMALS - decimals)
         value = rounded_quotient(abs(ticks), power(decimals - MONEY_DECIMALS))
         return value if ticks >= 0 else -value
-    return rounded_product(ticks, factor, 1, decimals + FACTOR_DECIMALS - MONEY_DECIMALS)
+    return rounded_product(ticks, factor, whole(1), decimals + FACTOR_DECIMALS - MONEY_DECIMALS)
 
 
 @compiled
@@ -108,7 +108,7 @@ def commission_money(
     if rate == 0:
         return 0
     places = decimals + FACTOR_DECIMALS + rate_decimals + 6 - MONEY_DECIMALS
-    return rounded_product(units * (bid + ask) * rate, gain + loss, 4, places)
+    return rounded_product(units * (bid + ask) * rate, gain + loss, whole(4), places)
 
 
 @compiled
@@ -120,4 +120,4 @@ def financing_money(
         return 0
     factor = gain if rate > 0 else loss
     places = decimals + FACTOR_DECIMALS + rate_decimals - MONEY_DECIMALS
-    return rounded_product(units * (bid + ask) * rate * days, factor, 2 * 365, places)
+    return rounded_product(units * (bid + ask) * rate * days, factor, whole(2 * 365), places)

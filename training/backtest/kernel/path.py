@@ -3,14 +3,14 @@
 A bar does not say when its high and low were reached. The price is taken to go from the open to one extreme, to the
 other and to the close, through every tick between, bid and ask in step: on a leg of ``n = max(|Δbid|, |Δask|)`` steps
 the bid of step ``i`` is ``bid0 + sign·(|Δbid|·i // n)``, the ask likewise. An order is therefore executed at its own
-level, at the open where the bar opens beyond it; the other side of the quote at that step is what a conversion over the
-instrument itself uses. Which extreme comes first is a choice (``Terms.path``); 3, the default, takes the one against the
-position first, so that of a stop and a target in one bar the stop is executed.
+level, at the open where the bar opens beyond it; the other side of the quote at that step is what a conversion over
+the instrument itself uses. Which extreme comes first is a choice (``Terms.path``); 3, the default, takes the one
+against the position first, so that of a stop and a target in one bar the stop is executed.
 """
 
 from training.backtest.kernel import arrays as c
 from training.backtest.kernel.arrays import Book, MarketArrays, Record, Terms
-from training.backtest.kernel.compilation import Array, compiled, inlined
+from training.backtest.kernel.compilation import Array, compiled, inlined, whole
 from training.backtest.kernel.fills import fill, guard
 
 HIGH_FIRST, LOW_FIRST, AGAINST = 1, 2, 3
@@ -50,14 +50,14 @@ def match_open(market: MarketArrays, terms: Terms, book: Book, record: Record, n
     bid, ask = desk[n, c.BID], desk[n, c.ASK]
     units = desk[n, c.LIMIT_UNITS]
     if units != 0 and ((ask <= desk[n, c.LIMIT]) if units > 0 else (bid >= desk[n, c.LIMIT])):
-        take_limit(market, terms, book, record, n, row, 0)
+        take_limit(market, terms, book, record, n, row, whole(0))
         return
     follow(trades, desk, n, bid, ask)
-    k = 0
+    k = whole(0)
     while k < desk[n, c.COUNT]:
         side = 1 if trades[n, k, c.SIZE] > 0 else -1
         price = bid if side > 0 else ask
-        reason = -1
+        reason = whole(-1)
         if trades[n, k, c.STOP_AT] and side * (price - trades[n, k, c.STOP_AT]) <= 0:
             reason = c.STOP
         elif trades[n, k, c.TARGET_AT] and side * (price - trades[n, k, c.TARGET_AT]) >= 0:
@@ -67,7 +67,7 @@ def match_open(market: MarketArrays, terms: Terms, book: Book, record: Record, n
         if reason < 0:
             k += 1
         else:
-            close_trade(market, terms, book, record, n, k, row, 0, reason)
+            close_trade(market, terms, book, record, n, k, row, whole(0), reason)
 
 
 @compiled
@@ -75,9 +75,10 @@ def close_trade(
     market: MarketArrays, terms: Terms, book: Book, record: Record, n: int, k: int, row: int, inside: int, reason: int
 ) -> None:
     """Execute the stop or target of one trade at the standing quote; a target is a limit and has no slippage."""
-    slippage = 0 if reason == c.TARGET else market.fixed[n, c.SLIP]
+    none = whole(0)
+    slippage = none if reason == c.TARGET else market.fixed[n, c.SLIP]
     units = -book.trades[n, k, c.SIZE]
-    fill(market, terms, book, record, n, units, slippage, row, c.AT_OPEN, inside, reason, k, 0, 0, 0)
+    fill(market, terms, book, record, n, units, slippage, row, whole(c.AT_OPEN), inside, reason, k, none, none, none)
 
 
 @compiled
@@ -87,7 +88,7 @@ def take_limit(market: MarketArrays, terms: Terms, book: Book, record: Record, n
     units = desk[n, c.LIMIT_UNITS]
     desk[n, c.LIMIT_UNITS] = 0
     fill(
-        market, terms, book, record, n, units, 0, row, c.AT_OPEN, inside, c.SIGNAL, -1,
+        market, terms, book, record, n, units, whole(0), row, whole(c.AT_OPEN), inside, whole(c.SIGNAL), whole(-1),
         desk[n, c.LIMIT_STOP], desk[n, c.LIMIT_TARGET], desk[n, c.LIMIT_TRAILING],
     )  # fmt: skip
 
@@ -121,9 +122,9 @@ def leg(
     bid0, ask0 = desk[n, c.BID], desk[n, c.ASK]
     bid_move, ask_move = bid_end - bid0, ask_end - ask0
     steps = max(abs(bid_move), abs(ask_move))
-    now = 0
+    now = whole(0)
     while steps and (desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0):
-        soonest, what, reason = _NEVER, -1, -1
+        soonest, what, reason = whole(_NEVER), whole(-1), whole(-1)
         for k in range(desk[n, c.COUNT]):
             if trades[n, k, c.SIZE] > 0:
                 move, start, end, side = bid_move, bid0, bid_end, 1
@@ -159,9 +160,9 @@ def leg(
         desk[n, c.BID] = bid0 + (abs(bid_move) * now // steps) * (1 if bid_move > 0 else -1)
         desk[n, c.ASK] = ask0 + (abs(ask_move) * now // steps) * (1 if ask_move > 0 else -1)
         if what >= 0:
-            close_trade(market, terms, book, record, n, what, row, 1, reason)
+            close_trade(market, terms, book, record, n, what, row, whole(1), reason)
         else:
-            take_limit(market, terms, book, record, n, row, 1)
+            take_limit(market, terms, book, record, n, row, whole(1))
     desk[n, c.BID] = bid_end
     desk[n, c.ASK] = ask_end
     if desk[n, c.NEAREST]:

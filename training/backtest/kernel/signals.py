@@ -25,7 +25,7 @@ def take_bars(market: MarketArrays, said: Said, rule: int, parameters: Array, st
     rows, present = market.rows, market.present
     words, weights, distances, volatilities = said.words, said.weights, said.distances, said.volatilities
     for n in range(present.shape[1]):
-        state[:] = 0.0
+        state.fill(0.0)
         seen = middle = variance = 0.0
         for row in range(present.shape[0]):
             words[row, n] = NOTHING
