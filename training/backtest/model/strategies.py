@@ -71,9 +71,9 @@ class ModelStrategy:
         """Return what is wanted with each instrument, and why."""
         version, digest = self._model
         predictions = {
-            name: Prediction("", name, view.time_ns, *row, self.name, version, digest)
-            for name, row in zip(self._names, self._probabilities[view.row].tolist(), strict=True)
-            if row[0] == row[0]  # NaN: no bar, so nobody was asked
+            name: Prediction("", name, view.time_ns, short, flat, long, self.name, version, digest)
+            for name, (short, flat, long) in zip(self._names, self._probabilities[view.row].tolist(), strict=True)
+            if short == short  # NaN: no bar, so nobody was asked
         }
         inputs = Inputs(
             time_ns=view.time_ns,

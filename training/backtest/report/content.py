@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from training.backtest.model.outcomes import ForecastQuality
-from training.backtest.model.scope import HOLDOUT, IN_SAMPLE, WORDS, Part
+from training.backtest.model.scope import AFTER, HOLDOUT, IN_SAMPLE, WORDS, Part
 from training.backtest.report.measures import Costs, Figures, Month, Share, attribution, costs, figures, monthly
 from training.backtest.result import Result
 from training.parameters import EvaluationParameters
@@ -58,6 +58,7 @@ class Content(msgspec.Struct, frozen=True):
     cutoff_ns: int
     words: str
     in_sample_share: float
+    out_of_sample_share: float  # after training, the holdout included; 0 for a rule, of which nobody can know
     holdout: bool
     simulated_spread: tuple[str, ...]  # instruments whose spread is a parameter
     terms: dict[str, Any]
@@ -98,6 +99,7 @@ def describe(
 
     steps = len(result.time_ns)
     in_sample = sum(part.last - part.first for part in parts if part.kind == IN_SAMPLE)
+    after = sum(part.last - part.first for part in parts if part.kind in (AFTER, HOLDOUT))
     intraday = bool(np.diff(result.time_ns).min() < 20 * 3_600_000_000_000)
     return Content(
         subject=subject,
@@ -108,6 +110,7 @@ def describe(
         steps=steps,
         words=_words(parts, steps),
         in_sample_share=in_sample / steps,
+        out_of_sample_share=after / steps if subject.kind == "model" else 0.0,
         holdout=any(part.kind == HOLDOUT for part in parts),
         parts=tuple(
             PartFigures(

@@ -41,12 +41,16 @@ def render(content: Content, pictures: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("training.backtest.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["day"] = lambda time_ns: f"{to_datetime(time_ns):%Y-%m-%d}"
+    environment.filters["day"] = _day
     environment.filters["count"] = lambda number: f"{number:,}".replace(",", "\u202f")
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:+.2f} %"
+    environment.filters["percent"] = lambda value: f"{100 * value:+.2f} %"
     environment.filters["money"] = lambda value: f"{value:,.0f}".replace(",", "\u202f")
     environment.filters["spaced"] = lambda text: str(text).replace("_", " ")
     return environment.get_template("report.html").render(content=content, pictures=pictures, months=_MONTHS)
+
+
+def _day(time_ns: int) -> str:
+    return f"{to_datetime(time_ns):%Y-%m-%d}"
 
 
 def _pictures(
