@@ -11,8 +11,8 @@ from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_
 if TYPE_CHECKING:
     from core.settings import Settings
     from serving.release.evidence import VerifiedPackage
+    from training.backtest.preparation import Prepared, Request
     from training.backtest.report.content import Content, Figures
-    from training.backtest.scoring import Prepared, Request
 
 
 def backtest(
@@ -57,7 +57,7 @@ def backtest(
     from core.params import read_params
     from data.window import parse_moment
     from tidegate.commands.release import model_of
-    from training.backtest.scoring import Request, prepare_backtest
+    from training.backtest.preparation import Request, prepare_backtest
     from training.backtest.settings import Costs
 
     if (rule is None) == (version is None):

@@ -33,8 +33,9 @@ from trading.strategy.rules.strategy import RuleStrategy
 from training.backtest import Account, Costs, Execution, Market, Sizing, run_one
 from training.backtest.model.drive import View, run_policy
 from training.backtest.model.predictions import forecast
+from training.backtest.preparation import Prepared, Request, prepare_backtest
 from training.backtest.report.page import write_report
-from training.backtest.scoring import Prepared, Request, Scored, prepare_backtest, score
+from training.backtest.scoring import Scored, score
 from training.trials import TrialLedger
 
 NAMES, PRICES = ("EUR_USD", "USD_JPY"), (1.3, 102.0)
