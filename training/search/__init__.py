@@ -1,1 +1,1 @@
-"""Search: hyper-parameters of the models (Optuna) and parameters of the strategies (DEAP), every trial in the ledger."""
+"""Search: hyper-parameters of models (Optuna) and parameters of strategies (DEAP), every trial in the ledger."""

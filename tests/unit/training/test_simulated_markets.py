@@ -1,4 +1,4 @@
-"""Simulated markets are what they say: exact probabilities, clustered volatility, heavy tails, nothing from the future."""
+"""Simulated markets are what they say: exact odds, clustered volatility, heavy tails, nothing from the future."""
 
 import msgspec
 import numpy as np
