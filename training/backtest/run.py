@@ -65,7 +65,7 @@ def run_batch(
     def some(low: int, high: int) -> None:
         said, book, plans = room_for(market, terms)
         state = np.zeros(states)
-        record = no_record()
+        record = no_record(len(market) if net else 0)
         run_sets(arrays, terms, said, book, record, plans, rule.number, table, state, low, high, totals, series, status)
 
     if cores == 1:
@@ -165,7 +165,7 @@ def prepare(
     rates = [[Decimal(str(rate)) for rate in pair] for pair in pairs]
     finest = max(_whole(rate)[1] for pair in rates for rate in pair)
     fixed = np.zeros((len(instruments), c.RATE_SHORT + 1), np.int64)
-    scales = np.zeros((len(instruments), c.MARGIN_RATE + 1))
+    scales = np.zeros((len(instruments), c.FULL + 1))
     for n, item in enumerate(instruments):
         low, high = trailing_limits(item)
         fixed[n, c.ROUTE] = market.route[n]
@@ -177,7 +177,10 @@ def prepare(
         fixed[n, c.SLIP] = round(costs.slippage_pips * float(item.pip / item.tick))
         fixed[n, c.LIQUIDITY] = int(account.liquidity / item.unit_step)
         fixed[n, c.RATE_LONG], fixed[n, c.RATE_SHORT] = (int(rate.scaleb(finest)) for rate in rates[n])
-        scales[n] = float(item.tick), float(item.unit_step), float(max(item.margin_rate, account.margin_rate))
+        step = float(item.unit_step)
+        scales[n, c.TICK], scales[n, c.STEP] = float(item.tick), step
+        scales[n, c.MARGIN_RATE] = float(max(item.margin_rate, account.margin_rate))
+        scales[n, c.FULL] = account.sizing.units / step
     days = np.stack([traded.days_before, traded.days_after], axis=1)
     arrays = MarketArrays(
         rows=traded.rows,
@@ -223,15 +226,15 @@ def room_for(market: Market, terms: Terms) -> tuple[Said, Book, NDArray[np.int64
     return said, book, np.zeros((shape[1], 5), np.int64)
 
 
-def no_record() -> Record:
-    """Return a record that takes nothing."""
+def no_record(steps: int) -> Record:
+    """Return a record that takes nothing, or with ``steps`` the return of each."""
     none = np.zeros(0)
     return Record(
         np.zeros((0, 10), np.int64),
         np.zeros((0, 4)),
         none,
         none,
-        none,
+        np.zeros(steps),
         np.zeros((0, 0), np.int64),
         np.zeros((0, 0), np.int8),
     )

@@ -182,7 +182,7 @@ def test_sliding_channels_and_deviations_are_those_of_the_window() -> None:
     state, memory = np.zeros(breakout.state_size(row[None])), np.zeros(reversion.state_size(other[None]))
     side = 0.0
     for t in range(400):
-        signal = rule_step(breakout.number, state, 0, values, t, 0, row)
+        signal = rule_step(breakout.number, state, 0, values.ravel(), 9 * t, row)
         wanted = 0.0
         if t >= 17:
             wanted = 1.0 if middle[t] > high[t - 17 : t].max() else -1.0 if middle[t] < low[t - 17 : t].min() else 0.0
@@ -191,7 +191,7 @@ def test_sliding_channels_and_deviations_are_those_of_the_window() -> None:
             assert signal.weight == wanted
         else:
             assert np.isnan(signal.weight)
-        signal = rule_step(reversion.number, memory, 0, values, t, 0, other)
+        signal = rule_step(reversion.number, memory, 0, values.ravel(), 9 * t, other)
         if t < 22:
             assert np.isnan(signal.weight)
             continue

@@ -18,7 +18,7 @@ from trading.strategy.rules.columns import (
     HOLD,
     Signal,
 )
-from trading.strategy.rules.compilation import Bars, Floats, inlined
+from trading.strategy.rules.compilation import Floats, inlined
 from trading.strategy.rules.sliding import HEADER, sliding_extreme
 from trading.strategy.rules.true_range import SIZE, average_true_range
 
@@ -28,15 +28,15 @@ _QUEUES = _RANGE + SIZE
 
 
 @inlined
-def channel_breakout(state: Floats, start: int, bars: Bars, row: int, column: int, parameters: Floats) -> Signal:
+def channel_breakout(state: Floats, start: int, bars: Floats, at: int, parameters: Floats) -> Signal:
     """Take a bar in and return the side wanted."""
     enter, leave = int(parameters[ENTER]), int(parameters[LEAVE])
-    close = 0.5 * (bars[row, column, BID_CLOSE] + bars[row, column, ASK_CLOSE])
-    high = 0.5 * (bars[row, column, BID_HIGH] + bars[row, column, ASK_HIGH])
-    low = 0.5 * (bars[row, column, BID_LOW] + bars[row, column, ASK_LOW])
+    close = 0.5 * (bars[at + BID_CLOSE] + bars[at + ASK_CLOSE])
+    high = 0.5 * (bars[at + BID_HIGH] + bars[at + ASK_HIGH])
+    low = 0.5 * (bars[at + BID_LOW] + bars[at + ASK_LOW])
     if math.isnan(high):  # a fixing is one price
         high = low = close
-    unit = average_true_range(state, start + _RANGE, bars, row, column, parameters[PERIODS])
+    unit = average_true_range(state, start + _RANGE, bars, at, parameters[PERIODS])
     signal = HOLD
     if state[start + _BARS] >= enter:  # the channel is that of the bars before this one
         side = 0.0

@@ -15,19 +15,13 @@ HERE = Path(__file__).parent
 
 
 class Floats(Protocol):
-    """A float64 array of one dimension, as compiled functions name it to the type checker."""
+    """A float64 array of one dimension, or a bare pointer to one, as rules name it to the type checker."""
 
     def __getitem__(self, position: int, /) -> float: ...
 
     def __setitem__(self, position: int, value: float, /) -> None: ...
 
     def __len__(self) -> int: ...
-
-
-class Bars(Protocol):
-    """A float64 array of rows, instruments and the columns of ``core.domain.INPUT_COLUMNS``."""
-
-    def __getitem__(self, position: tuple[int, int, int], /) -> float: ...
 
 
 @lru_cache(maxsize=1)
@@ -47,5 +41,5 @@ def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
 
 
 def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile a function into its callers: a rule is called at every bar, and a call would take longer than it."""
+    """Compile a function into its callers: a rule is called at every bar, and a call would take as long as it does."""
     return compile_into(_folder(), function, inline=True)

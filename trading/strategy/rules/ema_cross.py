@@ -7,7 +7,7 @@ trade that was stopped out is not entered again before the next cross.
 """
 
 from trading.strategy.rules.columns import BID_CLOSE, BID_HIGH, BID_LOW, BID_OPEN, HOLD, Signal
-from trading.strategy.rules.compilation import Bars, Floats, inlined
+from trading.strategy.rules.compilation import Floats, inlined
 from trading.strategy.rules.true_range import SIZE, average_true_range
 
 FAST, SLOW, STOP, TARGET, TRAILING, PERIODS = range(6)  # columns of the parameters
@@ -16,9 +16,9 @@ STATE_SIZE = _RANGE + SIZE
 
 
 @inlined
-def ema_cross(state: Floats, start: int, bars: Bars, row: int, column: int, parameters: Floats) -> Signal:
+def ema_cross(state: Floats, start: int, bars: Floats, at: int, parameters: Floats) -> Signal:
     """Take a bar in and return the side wanted."""
-    close = bars[row, column, BID_CLOSE]
+    close = bars[at + BID_CLOSE]
     if state[start + _BARS] == 0.0:
         state[start + _FAST] = state[start + _SLOW] = close
     fast = 2.0 / (parameters[FAST] + 1.0)
@@ -27,10 +27,10 @@ def ema_cross(state: Floats, start: int, bars: Bars, row: int, column: int, para
     state[start + _SLOW] = slow * close + (1.0 - slow) * state[start + _SLOW]
     state[start + _BARS] += 1.0
     guarded = parameters[STOP] > 0.0 or parameters[TARGET] > 0.0 or parameters[TRAILING] > 0.0
-    unit = average_true_range(state, start + _RANGE, bars, row, column, parameters[PERIODS]) if guarded else 0.0
+    unit = average_true_range(state, start + _RANGE, bars, at, parameters[PERIODS]) if guarded else 0.0
     if (
         state[start + _BARS] < parameters[SLOW]
-        or bars[row, column, BID_OPEN] == bars[row, column, BID_HIGH] == bars[row, column, BID_LOW] == close
+        or bars[at + BID_OPEN] == bars[at + BID_HIGH] == bars[at + BID_LOW] == close
     ):
         return HOLD
     side = 1.0 if state[start + _FAST] >= state[start + _SLOW] else -1.0

@@ -9,7 +9,7 @@ beyond the standing price, good for one bar.
 import math
 
 from trading.strategy.rules.columns import ASK_CLOSE, BID_CLOSE, HOLD, Signal
-from trading.strategy.rules.compilation import Bars, Floats, inlined
+from trading.strategy.rules.compilation import Floats, inlined
 from trading.strategy.rules.true_range import SIZE, average_true_range
 
 WINDOW, ENTER, LEAVE, STOP, TARGET, OFFSET, PERIODS = range(7)  # columns of the parameters
@@ -18,11 +18,11 @@ _CLOSES = _RANGE + SIZE
 
 
 @inlined
-def mean_reversion(state: Floats, start: int, bars: Bars, row: int, column: int, parameters: Floats) -> Signal:
+def mean_reversion(state: Floats, start: int, bars: Floats, at: int, parameters: Floats) -> Signal:
     """Take a bar in and return the side wanted."""
     window = int(parameters[WINDOW])
-    middle = 0.5 * (bars[row, column, BID_CLOSE] + bars[row, column, ASK_CLOSE])
-    unit = average_true_range(state, start + _RANGE, bars, row, column, parameters[PERIODS])
+    middle = 0.5 * (bars[at + BID_CLOSE] + bars[at + ASK_CLOSE])
+    unit = average_true_range(state, start + _RANGE, bars, at, parameters[PERIODS])
     place = start + _CLOSES + int(state[start + _BARS]) % window
     if state[start + _BARS] == 0.0:
         state[start + _ORIGIN] = middle

@@ -63,7 +63,7 @@ def volatility_of(seen: float, variance: float) -> float:
 
 @inlined
 def wanted_units(
-    sizing: Floats, weight: float, volatility: float, equity: float, rate: float, held: int, step: float
+    sizing: Floats, weight: float, volatility: float, equity: float, rate: float, held: int, full: float, step: float
 ) -> int:
     """Return the position wanted, in steps of a unit, rounded towards zero.
 
@@ -75,10 +75,11 @@ def wanted_units(
         equity: account currency.
         rate: account currency's worth of one unit.
         held: the position, in steps; it is kept where the change is less than ``REBALANCE`` of the size wanted.
+        full: steps of a position of full weight, for ``FIXED``: ``UNITS`` over the units of one step.
         step: units of one step.
     """
     if sizing[KIND] == FIXED:
-        return int(weight * sizing[UNITS] / step)
+        return int(weight * full)
     if weight == 0.0:
         return 0
     if not (volatility > 0.0 and equity > 0.0 and rate > 0.0):

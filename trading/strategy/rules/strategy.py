@@ -21,6 +21,7 @@ from trading.strategy.rules.order import (
     DECAY,
     FIXED,
     KIND,
+    UNITS,
     Plan,
     Terms,
     plan_order,
@@ -84,14 +85,15 @@ class RuleStrategy:
     def observe(self, step: Step) -> None:
         """Take the bars in; an instrument without one keeps its state and says nothing."""
         self._newest_ns = step.time_ns
-        bars = np.ascontiguousarray(step.rows[None])
+        width = step.rows.shape[1]
+        bars = np.ascontiguousarray(step.rows).ravel()
         for column, name in enumerate(self._instruments):
             seen = self._seen[name]
             seen.signal = HOLD
             if name in step.missing:
                 continue
-            seen.signal = rule_step(self._rule.number, seen.state, 0, bars, 0, column, self._parameters)
-            middle = 0.5 * (float(bars[0, column, BID_CLOSE]) + float(bars[0, column, ASK_CLOSE]))
+            seen.signal = rule_step(self._rule.number, seen.state, 0, bars, column * width, self._parameters)
+            middle = 0.5 * (float(step.rows[column, BID_CLOSE]) + float(step.rows[column, ASK_CLOSE]))
             seen.returns, seen.middle, seen.variance = take_return(
                 seen.returns, seen.middle, seen.variance, middle, float(self._sizing[DECAY])
             )
@@ -122,6 +124,7 @@ class RuleStrategy:
             portfolio.equity,
             rate if self._sizing[KIND] != FIXED else 0.0,
             held,
+            float(self._sizing[UNITS]) / float(instrument.unit_step),
             float(instrument.unit_step),
         )
         reason = f"{self._rule.name} wants {seen.signal.weight:g}"

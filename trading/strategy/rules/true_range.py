@@ -3,13 +3,13 @@
 import math
 
 from trading.strategy.rules.columns import BID_CLOSE, BID_HIGH, BID_LOW
-from trading.strategy.rules.compilation import Bars, Floats, inlined
+from trading.strategy.rules.compilation import Floats, inlined
 
 SIZE = 3  # places in the state: bars seen, close before, average
 
 
 @inlined
-def average_true_range(state: Floats, start: int, bars: Bars, row: int, column: int, periods: float) -> float:
+def average_true_range(state: Floats, start: int, bars: Floats, at: int, periods: float) -> float:
     """Take a bar in and return the average true range of the bid.
 
     Wilder, *New Concepts in Technical Trading Systems*, 1978, p. 21–23: the true range is the widest of high − low and
@@ -19,10 +19,10 @@ def average_true_range(state: Floats, start: int, bars: Bars, row: int, column: 
     Args:
         state: of the rule; ``SIZE`` places from ``start`` are this function's, 0 before the first bar.
         start: the first of them.
-        bars, row, column: where the bar is.
+        bars, at: where the bar is.
         periods: bars, at least 1.
     """
-    high, low, close = bars[row, column, BID_HIGH], bars[row, column, BID_LOW], bars[row, column, BID_CLOSE]
+    high, low, close = bars[at + BID_HIGH], bars[at + BID_LOW], bars[at + BID_CLOSE]
     if math.isnan(high):  # a fixing is one price
         high = low = close
     if state[start] > 0.0:

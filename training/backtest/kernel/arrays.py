@@ -39,7 +39,7 @@ SPREAD_COST, SLIPPAGE_COST, COMMISSION_COST, FINANCING = range(4)
 TOTALS = 20
 
 
-# Columns of the terms of an instrument: int64 [N, 11] (ticks, steps of a unit, rates of 10^-decimals), float64 [N, 3].
+# Columns of the terms of an instrument: int64 [N, 11] (ticks, steps of a unit, rates of 10^-decimals), float64 [N, 4].
 (
     ROUTE,
     DECIMALS,
@@ -53,7 +53,7 @@ TOTALS = 20
     RATE_LONG,
     RATE_SHORT,
 ) = range(11)
-TICK, STEP, MARGIN_RATE = range(3)
+TICK, STEP, MARGIN_RATE, FULL = range(4)  # FULL: steps of a position of full weight where the size is fixed
 
 # Columns of an open trade, int64 [N, K, 8]: signed units; levels in ticks, 0 for none; where it was opened.
 SIZE, PRICE, STOP_AT, TARGET_AT, TRAIL_AT, DISTANCE, ROW, INSIDE = range(8)
@@ -91,7 +91,7 @@ class MarketArrays(NamedTuple):
     ``present`` uint8 [T, N]: whether there is a bar. ``factors`` int64 [T, 2, N, 2]: at open and close, of gain and
     loss, for instruments with route OTHER. float64 [T, 2, N], at open and close, over middle prices: ``middles``, the
     worth of one unit of the quote currency, and ``bases``, of the base currency. ``days`` int64 [T, 2]: days of
-    financing charged before the open and at the close. ``fixed`` int64 [N, 11], ``scales`` float64 [N, 3].
+    financing charged before the open and at the close. ``fixed`` int64 [N, 11], ``scales`` float64 [N, 4].
     """
 
     rows: Array

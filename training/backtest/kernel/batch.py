@@ -115,12 +115,12 @@ def run_sets(
     """
     here, account, words = _market(market), _terms(terms), _said(said)
     state_of, memory, room, orders = _book(book), borrowed(state), _record(record), borrowed(plans)
-    rows = borrowed(net)
     for p in range(first, last):
-        parameters = borrowed(table)[p]
-        if len(rows):
-            room = Record(room.numbers, room.amounts, room.equity, room.exposure, rows[p], room.held, room.paths)
+        parameters = table[p]
         run_set(here, account, words, state_of, room, orders, rule, parameters, memory)
+        if len(net):
+            for row in range(net.shape[1]):
+                net[p, row] = room.net[row]
         for column in range(c.TOTALS):
             totals[p, column] = state_of.totals[column]
         status[p] = state_of.cash[c.OVERFLOW]

@@ -46,10 +46,11 @@ def mark(market: MarketArrays, book: Book, row: int, moment: int) -> tuple[float
             continue
         bid, ask = float(desk[n, c.BID]), float(desk[n, c.ASK])
         middle = 0.5 * (bid + ask)
+        scale = scales[n, c.TICK] * scales[n, c.STEP]
         if fixed[n, c.ROUTE] == c.OWN:
             scale = scales[n, c.STEP] / middle
-        else:
-            scale = scales[n, c.TICK] * scales[n, c.STEP] * middles[row, moment, n]
+        elif fixed[n, c.ROUTE] == c.OTHER:
+            scale *= middles[row, moment, n]
         paid = desk[n, c.PAID]
         equity += (held * (bid if held > 0 else ask) - paid) * scale
         middle_equity += (held * middle - paid) * scale
@@ -106,11 +107,12 @@ def fill(
                 refused = (stop != 0 and bid <= stop) or (target != 0 and bid >= target)
             else:
                 refused = (stop != 0 and ask >= stop) or (target != 0 and ask <= target)
-            equity, _, _, margin = mark(market, book, row, moment)
             largest = max(abs(held) - closing, opening) if closing else abs(held) + opening
-            more = (largest - abs(held)) * 0.5 * (bid + ask) * value * scales[n, c.MARGIN_RATE]
-            cost = (ask - bid) * opening * value + MONEY * commission
-            refused = refused or (more > 0.0 and margin + more > equity - cost)
+            if largest > abs(held) and not refused:
+                equity, _, _, margin = mark(market, book, row, moment)
+                more = (largest - abs(held)) * 0.5 * (bid + ask) * value * scales[n, c.MARGIN_RATE]
+                cost = (ask - bid) * opening * value + MONEY * commission
+                refused = margin + more > equity - cost
         if refused:
             totals[c.REFUSED] += 1.0
             return False

@@ -8,7 +8,7 @@ Margin is looked at when a bar opens and when it closes, not between.
 """
 
 from trading.strategy.rules.columns import Signal
-from trading.strategy.rules.order import FIXED, KIND, UNITS, plan_order, wanted_units
+from trading.strategy.rules.order import FIXED, KIND, plan_order, wanted_units
 from trading.strategy.rules.order import Terms as InstrumentTerms
 from training.backtest.kernel import arrays as c
 from training.backtest.kernel.arrays import Book, MarketArrays, Record, Said, Terms
@@ -41,7 +41,6 @@ def run_rows(market: MarketArrays, terms: Terms, said: Said, book: Book, record:
     sizing, first, at_close = terms.sizing, terms.first, terms.at_close
     count = len(desk)
     by_volatility = sizing[KIND] != FIXED
-    units = sizing[UNITS]
     near = len(prices) < 0  # no constant to the compiler
     before = peak = cash[c.BALANCE] * MONEY
     equity = before
@@ -51,7 +50,7 @@ def run_rows(market: MarketArrays, terms: Terms, said: Said, book: Book, record:
         busy = near or days[row, 0] != 0 or days[row, 1] != 0
         for n in range(count):
             if speaker >= first and words[speaker, n] != NOTHING:
-                wanted = int(weights[speaker, n] * units / scales[n, c.STEP])
+                wanted = int(weights[speaker, n] * scales[n, c.FULL])
                 busy = busy or by_volatility or wanted != desk[n, c.HELD]
             if (desk[n, c.GUARDED] or desk[n, c.LIMIT_UNITS] != 0) and present[row, n]:
                 if not undisturbed(desk, prices, row, n):
@@ -71,10 +70,11 @@ def run_rows(market: MarketArrays, terms: Terms, said: Said, book: Book, record:
                 if held != 0:  # the same arithmetic as ``mark``
                     bid, ask = float(desk[n, c.BID]), float(desk[n, c.ASK])
                     middle = 0.5 * (bid + ask)
+                    scale = scales[n, c.TICK] * scales[n, c.STEP]
                     if fixed[n, c.ROUTE] == c.OWN:
                         scale = scales[n, c.STEP] / middle
-                    else:
-                        scale = scales[n, c.TICK] * scales[n, c.STEP] * middles[row, c.AT_CLOSE, n]
+                    elif fixed[n, c.ROUTE] == c.OTHER:
+                        scale *= middles[row, c.AT_CLOSE, n]
                     equity += (held * (bid if held > 0 else ask) - desk[n, c.PAID]) * scale
                     worth = abs(held) * middle * scale
                     exposure += worth
@@ -106,7 +106,7 @@ def run_rows(market: MarketArrays, terms: Terms, said: Said, book: Book, record:
     totals[c.RUINED] = 1.0 if equity <= 0.0 else 0.0
 
 
-@compiled
+@inlined
 def busy_row(
     market: MarketArrays, terms: Terms, said: Said, book: Book, record: Record, plans: Array, row: int, near: bool
 ) -> tuple[float, float, float]:
@@ -234,7 +234,9 @@ def trade(
         held = desk[n, c.HELD]
         if by_volatility:
             rate, volatility = market.bases[row, moment, n], said.volatilities[speaker, n]
-        wanted = wanted_units(terms.sizing, weight, volatility, equity, rate, held, scales[n, c.STEP])
+        wanted = wanted_units(
+            terms.sizing, weight, volatility, equity, rate, held, scales[n, c.FULL], scales[n, c.STEP]
+        )
         if wanted == held:
             continue
         signal = Signal(weight, 0.0, 0.0, 0.0, 0.0)
