@@ -1,6 +1,8 @@
 """Every trade of the compiled backtester is the trade of the trading loop on the same data."""
 
+import zipfile
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from backtest_loop import HOUR, random_panel, trade_in_loop, walked
 from backtest_loop import Account as Booked
-from backtest_loop import random_panel, trade_in_loop, walked
 
+from core.domain import BarKind, Panel
 from trading.matching.book import AccountConfiguration
 from trading.strategy.ema_cross import EmaCross, EmaCrossParameters
 from trading.strategy.rules.catalogue import rule_of
@@ -44,8 +47,9 @@ class Case(msgspec.Struct, frozen=True):
     currency: str = "USD"
 
 
-def both(case: Case, folder: Path, seed: int = 3) -> tuple[Result, Booked, Market]:
-    market = Market.from_panel(random_panel(case.names, case.prices, case.steps, seed), case.currency)
+def both(case: Case, folder: Path, panel: Panel | None = None) -> tuple[Result, Booked, Market]:
+    panel = random_panel(case.names, case.prices, case.steps, 3) if panel is None else panel
+    market = Market.from_panel(panel, case.currency)
     account = Account(balance=case.balance, sizing=case.sizing)
     execution = Execution(fill=case.fill, path=case.path)
     result = run_one(market, case.rule, case.parameters, account, case.costs, execution)
@@ -74,7 +78,6 @@ def configuration(case: Case) -> AccountConfiguration:
 def assert_equal(result: Result, booked: Booked) -> None:
     closed = [trade for trade in result.trades if trade.reason is not ExitReason.OPEN]
     assert len(closed) == len(booked.closed)
-    hour = 3_600_000_000_000
     for mine, theirs in zip(closed, booked.closed, strict=True):
         assert (mine.instrument, mine.units, mine.entry_price, mine.exit_price, mine.profit, mine.reason) == (
             theirs.instrument, theirs.units, theirs.entry_price, theirs.exit_price, theirs.profit,
@@ -85,7 +88,7 @@ def assert_equal(result: Result, booked: Booked) -> None:
             (mine.exit_inside, mine.exit_ns, theirs.exit_ns),
         ):
             # Inside a bar the backtester knows the bar, not the moment.
-            assert my_time - hour < their_time < my_time if inside else my_time == their_time
+            assert my_time - HOUR < their_time < my_time if inside else my_time == their_time
     held: Mapping[str, Decimal] = {
         name: Decimal(int(units))
         for name, units in zip(result.instruments, result.held[-1].tolist(), strict=True)
@@ -131,6 +134,37 @@ CASES = {
 def test_every_trade_is_that_of_the_loop(name: str, tmp_path: Path) -> None:
     result, booked, _ = both(CASES[name], tmp_path)
     assert len(booked.closed) > 8, "too few trades to say anything"
+    assert_equal(result, booked)
+
+
+def read_hours(file: Path, name: str, first: int, count: int) -> Panel:
+    """Return recorded hours of a LEAN file: bid and ask, weekends and all."""
+    with zipfile.ZipFile(file) as archive:
+        lines = archive.read(archive.namelist()[0]).decode().splitlines()[first : first + count]
+    values = np.full((count, 1, 9), np.nan)
+    times: list[int] = []
+    for row, line in enumerate(lines):
+        stamp, *numbers = line.split(",")
+        begin = datetime.strptime(stamp, "%Y%m%d %H:%M").replace(tzinfo=UTC)
+        times.append(int(begin.timestamp()) * 10**9 + HOUR)
+        values[row, 0, :8] = [float(numbers[place]) for place in (0, 1, 2, 3, 5, 6, 7, 8)]
+        values[row, 0, 8] = 1.0
+    time_ns = np.array(times, np.int64)
+    return Panel((name,), time_ns, time_ns[:, None], values, BarKind.BAR)
+
+
+@pytest.mark.shared_data
+def test_recorded_hours_over_a_weekend(shared_data: Path, tmp_path: Path) -> None:
+    """OANDA NZD_USD, 2014-04-22 to 04-30: real spreads, gaps over the weekend, financing."""
+    file = shared_data / "lean/forex/oanda/hour/nzdusd.zip"
+    panel = read_hours(file, "NZD_USD", 45_500, 150)
+    assert (np.diff(panel.time_ns) > 2 * HOUR).any(), "no weekend in the range"
+    case = Case(
+        ("NZD_USD",), (), "channel_breakout", {"enter": 5, "leave": 3, "stop": 2.0, "target": 3.0},
+        costs=Costs(commission_per_million=35, financing=True, financing_rates={"NZD_USD": (0.0123, -0.0412)}),
+    )  # fmt: skip
+    result, booked, _ = both(case, tmp_path, panel=panel)
+    assert len(booked.closed) > 8 and booked.financing
     assert_equal(result, booked)
 
 
