@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.errors import BadInputError
 from training.labels import Labels, assert_before_holdout
 from training.weights import average_uniqueness
-from training.windows import AnyWindows, Windows, instrument_order
+from training.windows import AnyWindows, Windows, adjoining, instrument_order
 
 DATASET = Path("data/processed/dataset/dataset.parquet")
 LABELS = Path("data/processed/labels/labels.parquet")
@@ -94,10 +94,10 @@ class Dataset:
         rows = rows if self.side is None else rows[self.side[rows] != 0]
         return TrainingData(
             self.view(rows, lookback),
-            self.label[rows],
-            self.weights[rows],
-            self.time_ns[rows],
-            self.label_end_ns[rows],
+            adjoining(self.label, rows),
+            adjoining(self.weights, rows),
+            adjoining(self.time_ns, rows),
+            adjoining(self.label_end_ns, rows),
             self.feature_names,
         )
 
@@ -169,35 +169,48 @@ def load_dataset(path: Path, feature_names: Sequence[str], horizon: int) -> Data
         BadInputError: the file is missing or lacks a column.
         IntegrityError: a row reaches into the holdout.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    read_table(path, "dataset", ())  # a file that is missing or broken is told of here
+    table = read_table(path, "dataset", ())
     known = set(pq.read_schema(path).names)
     missing = sorted({*KEYS, *ECONOMICS, *feature_names} - known)
     if missing:
         raise BadInputError(f"{path} lacks the columns {', '.join(missing[:5])}: run the dataset stage again")
-    optional = [name for name in OPTIONAL if name in known]
-    table = read_table(path, "dataset", (*KEYS, *ECONOMICS, *optional))
-    names = table["instrument"].to_numpy(zero_copy_only=False)
-    instruments, codes = np.unique(names.astype(str), return_inverse=True)
-    columns = {name: table[name].to_numpy() for name in (*KEYS[2:], *ECONOMICS)}
-    features = np.empty((table.num_rows, len(feature_names)), np.float32)
+
+    def values(name: str) -> NDArray[Any]:
+        # One column at a time: the file holds double precision, all of it at once would be twice the matrix.
+        return read_table(path, "dataset", (name,))[name].to_numpy(zero_copy_only=False)
+
+    instruments, codes = _coded(read_table(path, "dataset", ("instrument",))["instrument"])
+    columns = {name: values(name) for name in (*KEYS[2:], *ECONOMICS)}
+    features = np.empty((len(codes), len(feature_names)), np.float32)
     for position, name in enumerate(feature_names):
-        # One at a time: the file holds double precision, all of it at once would be twice the matrix.
-        features[:, position] = read_table(path, "dataset", (name,))[name].to_numpy(zero_copy_only=False)
+        features[:, position] = values(name)
+    pa.default_memory_pool().release_unused()
     cutoff = read_cutoff(table, path)
     assert_before_holdout(columns["time_ns"], columns["label_end_ns"], cutoff)
     return Dataset(
-        tuple(str(name) for name in instruments),
-        codes.astype(np.int64),
+        instruments,
+        codes,
         columns["time_ns"],
         columns["label_end_ns"],
         columns["bar"],
         columns["label"].astype(np.int8),
         features,
         tuple(feature_names),
-        {name: columns[name].astype(np.float64) for name in ECONOMICS},
+        {name: columns[name].astype(np.float64, copy=False) for name in ECONOMICS},
         cutoff,
         horizon,
-        *(table[name].to_numpy() if name in optional else None for name in OPTIONAL),
+        *(values(name) if name in known else None for name in OPTIONAL),
     )
+
+
+def _coded(column: Any) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the sorted names of a column of text and which one each row holds; no text per row is made."""
+    encoded = column.combine_chunks().dictionary_encode()
+    names = [str(name) for name in encoded.dictionary.to_pylist()]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), np.int64)
+    rank[order] = np.arange(len(names))
+    return tuple(names[index] for index in order), rank[encoded.indices.to_numpy(zero_copy_only=False)]

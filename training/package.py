@@ -61,7 +61,10 @@ class TrainingReport(msgspec.Struct, frozen=True):
 def parity_rows(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return rows for parity and warm-up: evenly spread, and rows with missing values if there are any."""
     spread = rows[np.unique(np.linspace(0, len(rows) - 1, min(PARITY_ROWS, len(rows))).astype(np.int64))]
-    missing = rows[np.isnan(dataset.features[rows]).any(axis=1)]
+    holes = np.zeros(len(rows), np.bool_)
+    for column in range(dataset.features.shape[1]):  # one at a time: of all rows at once a matrix would be gathered
+        holes |= np.isnan(dataset.features[rows, column])
+    missing = rows[holes]
     return np.union1d(spread, missing[:: max(len(missing) // 64, 1)][:64])
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from training.dataset import Dataset, TrainingData
 from training.labels.primary import allowed, only_side, side_frequencies
+from training.memory import give_back
 from training.models.calibration import Slopes, fit_slopes
 from training.models.interface import Forecaster
 from training.splits import Split
@@ -73,6 +74,7 @@ def next_model(
 
     An incremental model has seen the rows of earlier training windows, all of which lie before the test window too.
     """
+    give_back()
     if previous is not None and previous.incremental:
         previous.refit(data(previous.lookback))
         return previous

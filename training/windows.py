@@ -5,11 +5,13 @@ The windows [N, L, F] of a network hold each feature row L times: on a million r
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
+Value = TypeVar("Value", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,14 @@ class Windows:
 
     def last(self, chosen: Rows | slice = slice(None)) -> NDArray[np.float32]:
         """Return the last row of the chosen windows, float32 [n, F]; a view where they adjoin: do not write."""
-        ends = self.rows[chosen]
-        if len(ends) and ends[-1] - ends[0] + 1 == len(ends) and (np.diff(ends) == 1).all():
-            return self.features[ends[0] : ends[-1] + 1]
-        return self.features[ends]
+        return adjoining(self.features, self.rows[chosen])
+
+
+def adjoining(values: NDArray[Value], rows: Rows) -> NDArray[Value]:
+    """Return ``values[rows]``; a view where the rows adjoin, so that no memory is taken: do not write to it."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (rows[1:] > rows[:-1]).all():
+        return values[rows[0] : rows[-1] + 1]
+    return values[rows]
 
 
 AnyWindows = NDArray[np.float32] | Windows

@@ -63,7 +63,8 @@ class RandomForestForecaster:
         imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(medians[None, :])
         self._factors = class_factors(p.class_weights, data.labels, data.weights)
         weights = data.weights if self._factors is None else data.weights * self._factors[data.labels]
-        forest.fit(filled(matrix, medians), data.labels.astype(np.int64), weights)
+        matrix = filled(matrix, medians)
+        forest.fit(matrix, data.labels.astype(np.int64), weights)
         # Threads add the trees' answers up in the order they finish, and the last digits follow.
         forest.n_jobs = 1
         self._pipeline = Pipeline([("imputer", imputer), ("forest", forest)])
@@ -130,11 +131,12 @@ def column_medians(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def filled(matrix: NDArray[np.float32], medians: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the matrix with medians for missing values; itself where none is missing."""
+    """Return the matrix with medians for missing values; itself where none is missing, or where nobody else has it."""
     columns = [column for column in range(matrix.shape[1]) if np.isnan(matrix[:, column]).any()]
     if not columns:
         return matrix
-    result = matrix.copy()
+    # Rows that do not adjoin were gathered for us: a second copy would be a matrix too many.
+    result = matrix if matrix.base is None else matrix.copy()
     for column in columns:
         values = result[:, column]
         values[np.isnan(values)] = medians[column]

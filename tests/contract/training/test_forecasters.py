@@ -84,7 +84,7 @@ class TestRandomForest(ForecasterContract):
             imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(matrix)
             medians = column_medians(matrix)
             assert (medians == imputer.statistics_).all()
-            assert (filled(matrix, medians) == imputer.transform(matrix)).all()
+            assert (filled(matrix.copy(), medians) == imputer.transform(matrix)).all()
 
 
 class TestRandomForestWithOptions(TestRandomForest):
