@@ -41,10 +41,15 @@ def verdict_text(evaluation: dict[str, Any]) -> str:
     ]
     for rule in verdict["rules"]:
         lines.append(
-            f"| {rule['rule']} | {'passed' if rule['passed'] else '**failed**'} | {rule['value']:.5g} "
-            f"| {rule['limit']:.5g} | {rule['words']} |"
+            f"| {rule['rule']} | {'passed' if rule['passed'] else '**failed**'} | {_number(rule['value'])} "
+            f"| {_number(rule['limit'])} | {rule['words']} |"
         )
     return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    """Return a figure of a rule; a rule about a yes or no, or without evidence, has none."""
+    return "–" if value is None else f"{value:.5g}"
 
 
 def quality_text(workspace: Path) -> str | None:
