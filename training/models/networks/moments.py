@@ -7,7 +7,7 @@ from torch import Tensor
 
 from training.windows import AnyWindows, last_rows
 
-_BLOCK = 8_192
+_BLOCK = 65_536
 
 
 def moments(windows: AnyWindows, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
