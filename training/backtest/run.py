@@ -103,20 +103,11 @@ def run_one(
     arrays, terms = prepare(market, account, costs, execution, first)
     table = np.ascontiguousarray(row[None])
     state = np.zeros(rule.state_size(table))
-    shape = (len(market), len(market.instruments))
     said, book, plans = room_for(market, terms)
     status, totals = np.zeros(1, np.int64), np.zeros((1, c.TOTALS))
     room = 0
     while True:
-        record = Record(
-            np.zeros((room, 10), np.int64),
-            np.zeros((room, 4)),
-            np.full(len(market), float(account.balance)),
-            np.zeros(len(market)),
-            np.zeros(len(market)),
-            np.zeros(shape, np.int64),
-            np.zeros(shape, np.int8),
-        )
+        record = whole_record(market, float(account.balance), room)
         run_sets(
             arrays, terms, said, book, record, plans, rule.number, table, state, 0, 1, totals, np.zeros((0, 0)), status
         )
@@ -216,14 +207,32 @@ def room_for(market: Market, terms: Terms) -> tuple[Said, Book, NDArray[np.int64
         np.zeros((*shape, 4)),
         np.zeros(shape if by_volatility else (0, 0)),
     )
-    book = Book(
-        np.zeros((shape[1], OPEN_AT_ONCE, c.TRADE), np.int64),
-        np.zeros((shape[1], OPEN_AT_ONCE, 4)),
-        np.zeros((shape[1], c.DESK), np.int64),
+    return said, empty_book(shape[1], OPEN_AT_ONCE), np.zeros((shape[1], 5), np.int64)
+
+
+def empty_book(instruments: int, open_at_once: int) -> Book:
+    """Return the state of a run before its first row, with room for so many open trades of an instrument."""
+    return Book(
+        np.zeros((instruments, open_at_once, c.TRADE), np.int64),
+        np.zeros((instruments, open_at_once, 4)),
+        np.zeros((instruments, c.DESK), np.int64),
         np.zeros(3, np.int64),
         np.zeros(c.TOTALS),
     )
-    return said, book, np.zeros((shape[1], 5), np.int64)
+
+
+def whole_record(market: Market, balance: float, room: int) -> Record:
+    """Return a record of every row, and of so many closed trades."""
+    shape = (len(market), len(market.instruments))
+    return Record(
+        np.zeros((room, 10), np.int64),
+        np.zeros((room, 4)),
+        np.full(shape[0], balance),
+        np.zeros(shape[0]),
+        np.zeros(shape[0]),
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int8),
+    )
 
 
 def no_record(steps: int) -> Record:

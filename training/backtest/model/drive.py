@@ -20,7 +20,7 @@ from training.backtest.kernel.arrays import Book, MarketArrays, Record, Terms
 from training.backtest.market import Market
 from training.backtest.model import rows
 from training.backtest.result import METRICS, Result, measures
-from training.backtest.run import prepare
+from training.backtest.run import empty_book, prepare, whole_record
 from training.backtest.settings import Account, Costs, Execution
 from training.backtest.trades import closed_trades, open_trades
 
@@ -141,26 +141,10 @@ def run_policy(
 def _start(market: Market, account: Account, costs: Costs, execution: Execution) -> _Run:
     arrays, terms = prepare(market, account, costs, execution, 0)
     count = len(market.instruments)
-    shape = (len(market), count)
-    cash = np.zeros(3, np.int64)
-    cash[c.BALANCE] = terms.balance
-    book = Book(
-        np.zeros((count, _OPEN_AT_ONCE, 8), np.int64),
-        np.zeros((count, _OPEN_AT_ONCE, 4)),
-        np.zeros((count, c.DESK), np.int64),
-        cash,
-        np.zeros(c.TOTALS),
-    )
+    book = empty_book(count, _OPEN_AT_ONCE)
+    book.cash[c.BALANCE] = terms.balance
     room = 2 * len(market) * count  # every fill opens at most one trade and leaves at most one closed in part
-    record = Record(
-        np.zeros((room, 10), np.int64),
-        np.zeros((room, 4)),
-        np.full(len(market), float(account.balance)),
-        np.zeros(len(market)),
-        np.zeros(len(market)),
-        np.zeros(shape, np.int64),
-        np.zeros(shape, np.int8),
-    )
+    record = whole_record(market, float(account.balance), room)
     course = np.zeros(rows.COURSE)
     course[rows.BEFORE] = course[rows.PEAK] = float(account.balance)
     bid, ask = _seen(market, terms.at_close)

@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
-from core.clock import to_datetime, to_rfc3339
+from core.clock import to_rfc3339
 from core.files import write_bytes, write_json
 from training.backtest.market import Market
 from training.backtest.model.scope import Part
 from training.backtest.report.content import Content
 from training.backtest.result import Result, Trade
+from training.pages import page_environment
 
 RESULT, TRADES, REPORT = "result.json", "trades.csv", "report.html"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -36,21 +37,11 @@ def write_report(
 
 def render(content: Content, pictures: dict[str, Any]) -> str:
     """Return the page; it refers to nothing outside itself."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("training.backtest.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["day"] = _day
-    environment.filters["count"] = lambda number: f"{number:,}".replace(",", "\u202f")
+    environment = page_environment("training.backtest.report")
     environment.filters["percent"] = lambda value: f"{100 * value:+.2f} %"
     environment.filters["money"] = lambda value: f"{value:,.0f}".replace(",", "\u202f")
     environment.filters["spaced"] = lambda text: str(text).replace("_", " ")
     return environment.get_template("report.html").render(content=content, pictures=pictures, months=_MONTHS)
-
-
-def _day(time_ns: int) -> str:
-    return f"{to_datetime(time_ns):%Y-%m-%d}"
 
 
 def _pictures(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from core.files import write_bytes
+from training.pages import page_environment
 from training.search.hyperparameters.plots import legend, pictures
 from training.search.hyperparameters.search import Searched
 from training.trials import TrialRecord
@@ -12,15 +13,10 @@ from training.trials import TrialRecord
 
 def write_report(path: Path, searched: Searched, result: Mapping[str, Any], rows: Mapping[int, TrialRecord]) -> None:
     """Write the page; it refers to nothing outside itself. Every value is escaped but our own charts."""
-    import jinja2
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("training.search.hyperparameters", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page_environment("training.search.hyperparameters")
     drawn, without = pictures(searched)
     html = environment.get_template("report.html").render(
         result=result,

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.clock import to_datetime
 from core.files import write_bytes, write_json
+from training.pages import page_environment
 from training.search.strategy.outcome import Outcome
 from training.search.strategy.parameters import StrategySearchParameters
 from training.search.strategy.plateau import PlateauResult
@@ -54,20 +54,10 @@ def read_result(folder: Path) -> Outcome | None:
 
 def render(outcome: Outcome, pictures: dict[str, str]) -> str:
     """Return the page; it refers to nothing outside itself."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("training.search.strategy", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["day"] = _day
-    environment.filters["count"] = lambda number: f"{number:,}".replace(",", "\u202f")
+    environment = page_environment("training.search.strategy")
     environment.filters["figure"] = _figure
     environment.filters["named"] = _named
     return environment.get_template("report.html").render(outcome=outcome, pictures=pictures)
-
-
-def _day(time_ns: int) -> str:
-    return f"{to_datetime(time_ns):%Y-%m-%d}"
 
 
 def _named(values: dict[str, float]) -> str:
