@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+from flows.leftovers import clear_leftovers
+
 END_OF_STAGE = "\x1eend of stage"
 
 
@@ -26,8 +28,8 @@ def reproduce(repository: Any, stage: str, force: bool) -> dict[str, Any]:
         answer["ran"] = bool(repository.reproduce(targets=[stage], single_item=True, force=force))
     except (DvcException, ReproductionError) as error:
         cause: BaseException = error
-        while cause.__cause__ is not None and not isinstance(cause, StageCmdFailedError):
-            cause = cause.__cause__
+        while isinstance(cause.__cause__, DvcException) and not isinstance(cause, StageCmdFailedError):
+            cause = cause.__cause__  # below DVC's own words come those of parsers and sockets, which help nobody
         answer["error"] = str(cause)
         code = re.search(r"exited with (\d+)$", str(cause))
         answer["exit_code"] = int(code.group(1)) if code else 1
@@ -42,6 +44,8 @@ def main(descriptor: int) -> None:
     from dvc.repo import Repo
 
     repository = Repo(os.curdir)
+    for words in clear_leftovers(repository):
+        sys.stderr.write(f"{words}\n")
     for line in stream:
         request = json.loads(line)
         answer = reproduce(repository, request["stage"], request["force"])

@@ -15,7 +15,7 @@ import pytest
 
 from core.embedded.guardian import marked
 from core.embedded.redis import EmbeddedRedis
-from core.errors import BadInputError, ConfigurationError, UnavailableError, UsageError
+from core.errors import BadInputError, ConfigurationError, TidegateError, UnavailableError, UsageError
 from core.settings import Settings
 from flows.lease import workspace_lease
 from flows.pipeline import Pipeline, stage_names
@@ -230,3 +230,35 @@ def test_a_killed_worker_is_said_and_leaves_the_stage_to_be_run_again(workspace:
             pipeline.run("source")
     with Pipeline(workspace, lines.append, variables) as pipeline:
         assert pipeline.run("source").ran
+
+
+@pytest.mark.parametrize("cut", ["", '{"write": {"x": {"pid": 12, "c'])
+def test_what_a_killed_run_left_half_written_does_not_stop_the_next_one(
+    workspace: Path, state: Path, cut: str
+) -> None:
+    lines: list[str] = []
+    variables = pipeline_environment(workspace, state)
+    with Pipeline(workspace, lines.append, variables) as pipeline:
+        assert pipeline.run("code").ran
+    whole = (workspace / "dvc.lock").read_text()
+    (workspace / ".dvc" / "tmp" / "rwlock").write_text(cut)
+    (workspace / "dvc.lock").write_text(whole[: len(whole) // 2] if cut else "")
+    with Pipeline(workspace, lines.append, variables) as pipeline:
+        pipeline.run("code")
+    assert (workspace / "dvc.lock").read_text() == whole
+    assert any("register of locks" in line for line in lines)
+    assert any("dvc.lock" in line for line in lines)
+
+
+def test_a_lock_of_a_number_that_another_process_has_by_now_is_no_lock(workspace: Path, state: Path) -> None:
+    variables = pipeline_environment(workspace, state)
+    with Pipeline(workspace, lambda line: None, variables) as pipeline:
+        assert pipeline.run("code").ran
+    register = workspace / ".dvc" / "tmp" / "rwlock"
+    held = {str(workspace / "lineage"): {"pid": os.getpid(), "cmd": "dvc repro"}}
+    register.write_text(json.dumps({"write": held, "read": {}}))
+    with Pipeline(workspace, lambda line: None, variables) as pipeline, pytest.raises(TidegateError, match="busy"):
+        pipeline.run("code", force=True)
+    os.utime(register, (1.0, 1.0))  # written long before this process began
+    with Pipeline(workspace, lambda line: None, variables) as pipeline:
+        assert pipeline.run("code", force=True).ran

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInputError
@@ -37,7 +37,20 @@ def spaces(draw: st.DrawFn) -> Space | None:
         return None
 
 
+_HAIR_ABOVE = Space.of(  # exp(log(34)) is a hair above 34, within the tolerance of a grid
+    "rule",
+    {
+        "a": Bound(1.25, 2.5),
+        "b": Bound(34, 35, integer=True),
+        "c": Bound(1.25, 34.5, log=True),
+        "d": Bound(1, 35, integer=True),
+    },
+    ["b <= c", "c <= d"],
+)
+
+
 @settings(max_examples=150, deadline=None)
+@example(space=_HAIR_ABOVE, seed=0)
 @given(space=spaces(), seed=st.integers(0, 2**32 - 1))
 def test_every_position_becomes_a_set_that_holds(space: Space | None, seed: int) -> None:
     if space is None:

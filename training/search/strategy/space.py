@@ -189,8 +189,10 @@ def _above(bounds: Sequence[Bound], small: int, large: int, value: float, strict
     if step is None:
         return value + _gap(bounds, small, large) if strict else value
     number = (value - bound.low) / step
-    whole = math.floor(number + 1e-9) + 1 if strict else math.ceil(number - 1e-9)
-    return bound.low + max(whole, 0) * step
+    whole = max(math.floor(number + 1e-9) + 1 if strict else math.ceil(number - 1e-9), 0)
+    if bound.low + whole * step < value:  # the tolerance is for the grid's own rounding: what is below stays below
+        whole += 1
+    return bound.low + whole * step
 
 
 def _below(bounds: Sequence[Bound], small: int, large: int, value: float, strict: bool) -> float:
@@ -200,6 +202,8 @@ def _below(bounds: Sequence[Bound], small: int, large: int, value: float, strict
         return value - _gap(bounds, small, large) if strict else value
     number = (value - bound.low) / step
     whole = math.ceil(number - 1e-9) - 1 if strict else math.floor(number + 1e-9)
+    if bound.low + whole * step > value:
+        whole -= 1
     return bound.low + whole * step
 
 
