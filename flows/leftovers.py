@@ -6,7 +6,6 @@ every later run ends on them.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,10 +24,10 @@ def clear_leftovers(repository: Any) -> list[str]:
     from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
 
     done: list[str] = []
-    folder = str(repository.tmp_dir)
+    folder = Path(repository.tmp_dir)
     hardlink = bool(repository.config["core"].get("hardlink_lock", False))
-    with make_lock(os.path.join(folder, RWLOCK_LOCK), tmp_dir=folder, hardlink_lock=hardlink):
-        path = Path(folder, RWLOCK_FILE)
+    with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder), hardlink_lock=hardlink):
+        path = folder / RWLOCK_FILE
         if path.exists() and not _register_holds(path):
             path.unlink()
             done.append("removed DVC's register of locks, which a killed run had left behind")

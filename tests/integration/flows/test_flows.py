@@ -233,9 +233,7 @@ def test_a_killed_worker_is_said_and_leaves_the_stage_to_be_run_again(workspace:
 
 
 @pytest.mark.parametrize("cut", ["", '{"write": {"x": {"pid": 12, "c'])
-def test_what_a_killed_run_left_half_written_does_not_stop_the_next_one(
-    workspace: Path, state: Path, cut: str
-) -> None:
+def test_what_a_killed_run_left_half_written_does_not_stop_the_next_one(workspace: Path, state: Path, cut: str) -> None:
     lines: list[str] = []
     variables = pipeline_environment(workspace, state)
     with Pipeline(workspace, lines.append, variables) as pipeline:
