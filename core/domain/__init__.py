@@ -19,13 +19,14 @@ from core.domain.order import (
     TimeInForce,
     TradeClose,
 )
-from core.domain.prediction import CLASSES, AnsweredBy, Prediction, PredictionRequest, Predictor
+from core.domain.prediction import CLASSES, Alternative, AnsweredBy, Prediction, PredictionRequest, Predictor
 
 __all__ = [
     "CLASSES",
     "INPUT_COLUMNS",
     "AccountChanged",
     "AccountState",
+    "Alternative",
     "AnsweredBy",
     "Bar",
     "BarKind",

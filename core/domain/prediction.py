@@ -33,6 +33,18 @@ class PredictionRequest(msgspec.Struct, frozen=True):
     features: NDArray[np.float32]
 
 
+class Alternative(msgspec.Struct, frozen=True):
+    """What another version said of the same decision: scored beside the traded prediction, never traded itself."""
+
+    arm: str
+    model_name: str
+    model_version: str
+    model_digest: str
+    probability_short: float
+    probability_flat: float
+    probability_long: float
+
+
 class Prediction(msgspec.Struct, frozen=True):
     """The calibrated probabilities that a position taken now pays after cost, per side."""
 
@@ -48,6 +60,7 @@ class Prediction(msgspec.Struct, frozen=True):
     arm: str = "champion"
     policy_revision: int = 0
     answered_by: AnsweredBy = AnsweredBy.SERVE
+    alternatives: tuple[Alternative, ...] = ()  # one per other version that was scored, while a release is under way
 
 
 class Predictor(Protocol):

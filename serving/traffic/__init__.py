@@ -1,0 +1,1 @@
+"""Which version answers which decision: traffic policies, their assignment and what each arm does."""
