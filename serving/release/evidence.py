@@ -51,7 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a model is: its inputs, its outputs, how it was made."""
 
     name: str  # of the model, such as xgboost
-    kind: str  # xgboost, random_forest, lstm, blend
+    kind: str  # xgboost, random_forest, lstm, gru, transformer or blend
     market: str
     strategy: str
     feature_set: str
