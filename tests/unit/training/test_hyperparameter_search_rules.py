@@ -77,6 +77,19 @@ def test_a_space_that_is_none_is_refused_in_one_line(space: Any, words: str) -> 
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({"hidden": {"low": 8, "high": 64, "log": True}}, "hidden 9 is no multiple of 4 heads"),
+        ({"hidden": {"low": 8, "high": 64, "step": 4}, "heads": {"choices": [2, 8]}}, "hidden 12 is no multiple of 8"),
+        ({"heads": {"low": 2, "high": 5}}, "hidden 24 is no multiple of 5 heads"),
+    ],
+)
+def test_a_transformer_whose_heads_cannot_share_its_width_is_never_proposed(space: Any, words: str) -> None:
+    with pytest.raises(BadInputError, match=words):
+        read_space("transformer", parse(content(space={"transformer": space})))
+
+
 @pytest.mark.parametrize("model", ["forest", "blend", "chosen"])
 def test_an_unknown_model_is_refused(model: str) -> None:
     with pytest.raises(BadInputError, match="choose one of gru, lstm, random_forest"):

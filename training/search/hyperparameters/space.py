@@ -48,6 +48,13 @@ class Dimension:
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     @property
+    def whole_values(self) -> list[int]:
+        """Every value of a dimension of whole numbers."""
+        if self.choices:
+            return [int(cast("int", choice)) for choice in self.choices]
+        return list(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
+
+    @property
     def words(self) -> str:
         """The dimension for a reader."""
         if self.choices:
@@ -119,7 +126,25 @@ def read_space(model: str, parameters: Parameters) -> Space:
     for dimension in space.dimensions:
         for choice in dimension.choices:
             space.apply(parameters, {dimension.name: choice})
+    if model == "transformer":
+        _check_widths(space, parameters)
     return space
+
+
+def _check_widths(space: Space, parameters: Parameters) -> None:
+    """Refuse a width that its heads cannot share: the types of single parameters cannot say it."""
+    current = msgspec.to_builtins(_section(space.model, parameters))
+    found = {name: [current[name]] for name in ("hidden", "heads")}
+    for dimension in space.dimensions:
+        if dimension.name in found:
+            found[dimension.name] = dimension.whole_values
+    for heads in found["heads"]:
+        wrong = [width for width in found["hidden"] if width % heads]
+        if wrong:
+            raise BadInputError(
+                f"{NAME}.space.{space.model}: hidden {wrong[0]} is no multiple of {heads} heads: give hidden a step and "
+                "a low end that are multiples of every number of heads"
+            )
 
 
 def _section(model: str, parameters: Parameters) -> Any:
