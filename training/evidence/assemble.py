@@ -9,9 +9,11 @@ import numpy as np
 from core.errors import BadInputError
 from training.dataset import Dataset
 from training.evidence.bundle import Bundle, FoldPlan, ModelFacts
+from training.evidence.calibration import calibration_of
 from training.evidence.candidate import Candidate
 from training.evidence.champion import Comparison
 from training.evidence.drift import drift_at_cutoff
+from training.evidence.paths import CANDIDATE, EquityPath, equity_path
 from training.evidence.record import LedgerRecord, Recorded
 from training.evidence.robustness import MULTIPLES, capacity, cost_stress, regimes
 from training.evidence.search import SearchEvidence, search_evidence
@@ -34,6 +36,7 @@ class Given:
     sources: Sources | None = None
     model: ModelFacts | None = None
     champion: Comparison | None = None
+    paths: tuple[EquityPath, ...] = ()  # of the champion and of baselines; the candidate's is added
     notes: tuple[str, ...] = ()
 
 
@@ -70,6 +73,11 @@ def assemble(candidate: Candidate, parameters: Parameters, given: Given, stress:
         champion=given.champion,
         model=given.model,
         notes=(*given.notes, *notes),
+        calibration=calibration_of(candidate, parameters.evaluation.calibration_bins),
+        paths=(
+            equity_path(candidate.name, CANDIDATE, candidate.positions.time_ns, candidate.performance),
+            *given.paths,
+        ),
     )
 
 

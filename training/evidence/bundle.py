@@ -12,8 +12,10 @@ import msgspec
 from core.digest import canonical_json, digest_value
 from core.errors import BadInputError
 from core.files import write_bytes
+from training.evidence.calibration import CalibrationEvidence
 from training.evidence.champion import Comparison
 from training.evidence.drift import Drift
+from training.evidence.paths import EquityPath
 from training.evidence.record import LedgerRecord
 from training.evidence.robustness import Capacity, Regime, Stress
 from training.evidence.search import SearchEvidence
@@ -50,7 +52,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The evidence about one candidate. A section is None where it could not be made; ``notes`` say why."""
 
-    format: int = 1
+    format: int = 2
     market: str
     candidate: str
     seed: int
@@ -71,10 +73,16 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     champion: Comparison | None
     model: ModelFacts | None
     notes: tuple[str, ...]
+    # Since format 2; empty where a bundle is older.
+    calibration: CalibrationEvidence | None = None
+    paths: tuple[EquityPath, ...] = ()
 
     @property
     def digest(self) -> str:
-        """The digest of ``bundle.json``: what the evidence names."""
+        """The digest of ``bundle.json`` as ``save`` writes it.
+
+        Of a bundle that was read, the digest of the file's bytes is what the evidence names.
+        """
         return digest_value(msgspec.to_builtins(self))
 
     def save(self, folder: Path) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from core.errors import BadInputError
 from core.params import section
+from training.leaks import LeakLimits
 
 
 class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +40,7 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
     maximum_latency_milliseconds: float | None = 5.0
     # The record.
     leak_checks: bool = True
+    leaks: LeakLimits = LeakLimits()
     complete_ledger: bool = True
     champion_p: float | None = 0.05
 
@@ -56,6 +58,7 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
                 raise BadInputError(f"gate parameters: {name} must be in [0, 1] or null, not {value}")
         if policy.stress_multiple is not None and not policy.stress_multiple >= 1.0:
             raise BadInputError(f"gate parameters: stress_multiple must be at least 1, not {policy.stress_multiple}")
+        policy.leaks.check()
         return policy
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from serving.release.evidence import Rule, Verdict
 from training.evidence.bundle import Bundle
+from training.evidence.paths import best_baseline
 from training.evidence.policy import GatePolicy
+from training.leaks import judge_again
 
 Judge = Callable[[Bundle, GatePolicy], Rule | None]
 
@@ -72,15 +74,15 @@ def _beats_baselines(bundle: Bundle, policy: GatePolicy) -> Rule | None:
         return None
     losses = {name: entry["log_loss"] for name, entry in bundle.baselines.items() if entry.get("log_loss") is not None}
     best = min(losses, key=lambda name: (losses[name], name))
-    sharpes = {name: entry["strategy"]["sharpe"]["value"] for name, entry in bundle.baselines.items()}
-    richest = max(sharpes, key=lambda name: (sharpes[name], name))
+    richest = best_baseline(bundle.baselines)
+    most = bundle.baselines[richest]["strategy"]["sharpe"]["value"]
     margin = losses[best] - bundle.result["log_loss"]
     sharpe = bundle.result["strategy"]["sharpe"]["value"]
-    passed = margin > 0 and sharpe > sharpes[richest]
+    passed = margin > 0 and sharpe > most
     return _rule(
         "beats_baselines", passed, margin, 0.0,
         f"Log loss {bundle.result['log_loss']:.5f} against {losses[best]:.5f} of the best baseline ({best}); Sharpe "
-        f"ratio {sharpe:+.2f} after cost against {sharpes[richest]:+.2f} of the best baseline ({richest}): "
+        f"ratio {sharpe:+.2f} after cost against {most:+.2f} of the best baseline ({richest}): "
         f"{'both' if passed else 'not both'} better.",
     )  # fmt: skip
 
@@ -102,11 +104,14 @@ def _calibration(bundle: Bundle, policy: GatePolicy) -> Rule | None:
     limit = policy.maximum_calibration_error
     if limit is None:
         return None
-    error = bundle.result["calibration_error"]
-    passed = error <= limit
+    found = bundle.calibration
+    if found is None:
+        return _missing("calibration", limit, "calibration")
+    passed = found.error <= limit
     return _rule(
-        "calibration", passed, error, limit,
-        f"Probabilities are off by {error:.3f} on average, {'within' if passed else 'above'} the limit of {limit:g}.",
+        "calibration", passed, found.error, limit,
+        f"Sampling noise taken off, probabilities are off by {found.error:.3f} on average (95 % interval "
+        f"{found.low:.3f} to {found.high:.3f}), {'within' if passed else 'above'} the limit of {limit:g}.",
     )  # fmt: skip
 
 
@@ -257,8 +262,8 @@ def _leaks(bundle: Bundle, policy: GatePolicy) -> Rule | None:
         return None
     if bundle.leaks is None:
         return _missing("leak_checks", None, "leak check")
-    failed = [check for check in bundle.leaks.rules if not check.passed]
-    total = len(bundle.leaks.rules)
+    rules = judge_again(bundle.leaks, policy.leaks)
+    failed, total = [check for check in rules if not check.passed], len(rules)
     said = (
         "; ".join(f"{check.name}: {check.words}" for check in failed)
         if failed

@@ -19,6 +19,14 @@ from training.statistics.superiority import superior_predictive_ability
 Array = NDArray[np.float64]
 _BLOCKS = 16  # of the combinatorially symmetric cross-validation
 _LEAST_STEPS = 4 * _BLOCKS
+_BINS = 30  # of the histogram of logits; an even number
+
+
+class Histogram(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts between edges: one edge more than counts."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
 
 
 class SearchEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +54,8 @@ class SearchEvidence(msgspec.Struct, frozen=True, kw_only=True):
     reality_check: float  # White's
     block: float  # steps, of both bootstraps
     track_record: float | None  # steps needed to exceed luck with 95 %; None: never
+    ratios: tuple[float, ...] = ()  # Sharpe ratio of each series, in the order of the ledger record's ``used``
+    logits: Histogram | None = None  # of the chosen trial's relative rank, one per split; 0 and below is overfitting
 
 
 def search_evidence(
@@ -107,4 +117,18 @@ def search_evidence(
         reality_check=superior.reality_check,
         block=superior.block,
         track_record=record if math.isfinite(record) else None,
+        ratios=tuple(float(ratio) for ratio in sharpes),
+        logits=_histogram(overfitted.logits) if overfitted else None,
     )
+
+
+def _histogram(values: Array) -> Histogram:
+    """Count values in equal bins of which one edge is 0, so that no bin holds both sides of it."""
+    reach = max(float(np.abs(values).max()), 1e-9) * (1.0 + 1e-12)
+    edges = np.linspace(-reach, reach, _BINS + 1)
+    counts, _ = np.histogram(values, edges)
+    # A logit of exactly 0 is overfitting by definition: it belongs to the left.
+    zeros = int((values == 0.0).sum())
+    counts[_BINS // 2] -= zeros
+    counts[_BINS // 2 - 1] += zeros
+    return Histogram(edges=tuple(map(float, edges)), counts=tuple(map(int, counts)))

@@ -70,8 +70,19 @@ def check_leaks(dataset: Dataset, folds: Sequence[Split], seed: int, limits: Lea
         apart = single.separation(now, thinned)
         checks.append(FeatureCheck(name, _by_question(found[0]), _by_question(again), apart))
     noise = _by_question(strongest)
-    rules += _feature_rules(checks, noise, limits)
+    rules += feature_rules(checks, noise, limits)
     return LeakReport(tuple(rules), tuple(checks), noise, len(rows), seed)
+
+
+def judge_again(report: LeakReport, limits: LeakLimits) -> tuple[LeakRule, ...]:
+    """Return a report's rules by other limits: what is exact stays, what was measured of each feature is judged anew.
+
+    The number of rotations is that of the report: ``limits.draws`` is of the next one.
+    """
+    if not report.features:
+        return report.rules
+    judged = {rule.name: rule for rule in feature_rules(report.features, report.noise, limits)}
+    return tuple(judged.get(rule.name, rule) for rule in report.rules)
 
 
 def _by_question(values: NDArray[np.float64]) -> dict[str, float]:
@@ -83,7 +94,8 @@ def _side_by_side(answers: Sequence[NDArray[np.int8]]) -> single.Answers:
     return single.Answers((table >= 0).astype(np.uint8), (table == 1).astype(np.uint8))
 
 
-def _feature_rules(checks: Sequence[FeatureCheck], noise: Mapping[str, float], limits: LeakLimits) -> list[LeakRule]:
+def feature_rules(checks: Sequence[FeatureCheck], noise: Mapping[str, float], limits: LeakLimits) -> list[LeakRule]:
+    """Return the rules about single features, by these limits."""
     rules: list[LeakRule] = []
     for question, about in QUESTIONS.items():
         limit = max(getattr(limits, about), noise[question])

@@ -2,6 +2,10 @@
 
 import msgspec
 
+from core.errors import BadInputError
+
+MOST_DRAWS = 999  # of rotations: each is looked at by every feature
+
 
 class LeakLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From where a finding counts as a leak. Skills are log-loss skills of one feature alone, out of fold.
@@ -20,6 +24,20 @@ class LeakLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retained: float = 0.25  # ... at least this part
     time_separation: float = 0.99  # area under the ROC curve of "test or training row?" in every fold
     draws: int = 19  # rotations of the labels; their largest skill is what noise can do (a test at 5 %)
+
+    def check(self) -> None:
+        """Refuse limits that make no sense.
+
+        Raises:
+            BadInputError: a skill is negative, a share lies outside [0, 1], an area below 0.5, or no rotation is drawn.
+        """
+        for name in ("direction", "movement", "suspect_direction", "suspect_movement", "retained"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise BadInputError(f"gate parameters: leaks.{name} must be in [0, 1], not {getattr(self, name)}")
+        if not 0.5 <= self.time_separation <= 1.0:
+            raise BadInputError(f"gate parameters: leaks.time_separation must be 0.5 to 1, not {self.time_separation}")
+        if not 1 <= self.draws <= MOST_DRAWS:
+            raise BadInputError(f"gate parameters: leaks.draws must be from 1 to {MOST_DRAWS}, not {self.draws}")
 
 
 class LeakRule(msgspec.Struct, frozen=True):

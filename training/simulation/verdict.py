@@ -93,15 +93,16 @@ def _bundle(study: Study, ledger: TrialLedger, winner: Scored) -> Bundle:
     # The sizing is part of the trial: the candidate is judged with the one it was chosen for.
     own = {**raw, "strategy": {**raw["strategy"], "kelly_fraction": winner.choice.kelly_fraction}}
     parameters = msgspec.structs.replace(study.parameters, raw=own)
+    policy = GatePolicy.from_params(raw)
     content = evaluate(study.dataset, study.folds, {CANDIDATE: winner.predictions}, parameters).content
     candidate = Candidate.of(CANDIDATE, study.dataset, study.folds, winner.predictions, parameters)
     given = Given(
         content=content,
         recorded=read_record(ledger, study.lineage, winner.trial_id),
-        leaks=check_leaks(study.dataset, study.folds, parameters.seed),
+        leaks=check_leaks(study.dataset, study.folds, parameters.seed, policy.leaks),
         notes=("simulated market: no package, no registry, no champion",),
     )
-    return assemble(candidate, parameters, given, GatePolicy.from_params(raw).stress_multiple)
+    return assemble(candidate, parameters, given, policy.stress_multiple)
 
 
 def _outcome(kind: Kind, number: int, study: Study, winner: Scored, bundle: Bundle, failed: tuple[str, ...]) -> Outcome:

@@ -1,13 +1,13 @@
 """The evidence bundle of the chosen model, from what the workspace, the trial ledger and the registry hold."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from core.errors import BadInputError
 from serving.release.evidence import MODEL_FILE, Manifest
+from training.evaluation.report import Evaluation
 from training.evidence import Bundle, Candidate, GatePolicy, Given, ModelFacts, assemble
 from training.evidence.champion import Comparison, compare, find_champion
+from training.evidence.paths import BASELINE, EquityPath, best_baseline, champion_path, equity_path
 from training.evidence.record import Recorded, read_record
 from training.evidence.sources import read_sources
 from training.leaks import check_leaks
@@ -23,7 +23,7 @@ from training.walkforward import OutOfFold
 
 def make_bundle(
     context: Context,
-    content: Mapping[str, Any],
+    evaluation: Evaluation,
     predictions: OutOfFold,
     report: TrainingReport,
     policy: GatePolicy,
@@ -33,7 +33,7 @@ def make_bundle(
 
     Args:
         context: of the retraining.
-        content: of ``evaluation.json``.
+        evaluation: of every model and baseline.
         predictions: out-of-fold, of the chosen model.
         report: of its training stage.
         policy: limits; its stress multiple is computed too.
@@ -42,16 +42,19 @@ def make_bundle(
     Raises:
         UnavailableError: the trial ledger does not answer.
     """
-    name, parameters, dataset = content["chosen"], context.parameters, context.dataset
+    content, parameters, dataset = evaluation.content, context.parameters, context.dataset
+    name = content["chosen"]
     candidate = Candidate.of(name, dataset, context.folds, predictions, parameters)
     recorded, notes = _recorded(context, name)
-    champion, words = _champion(tracker, parameters.market, candidate)
+    champion, path, words = _champion(tracker, parameters.market, candidate)
+    baseline = best_baseline(content["baselines"])
+    earned = equity_path(baseline, BASELINE, evaluation.times_ns, evaluation.performances[baseline])
     folder = model_folder(name)
     manifest = Manifest.load(folder)
     given = Given(
         content=content,
         recorded=recorded,
-        leaks=check_leaks(dataset, context.folds, parameters.seed),
+        leaks=check_leaks(dataset, context.folds, parameters.seed, policy.leaks),
         sources=read_sources(
             Path.cwd(), context.lineage, manifest.model_digest, manifest.digest, parameters.feature_set
         ),
@@ -62,6 +65,7 @@ def make_bundle(
             features=len(manifest.features),
         ),
         champion=champion,
+        paths=(*((path,) if path else ()), earned),
         notes=(*content["notes"], *notes, *words),
     )
     return assemble(candidate, parameters, given, policy.stress_multiple), recorded.head if recorded else None
@@ -88,9 +92,13 @@ def _trial(ledger: TrialLedger, lineage: str, context: Context, name: str) -> st
     return next(found, None)
 
 
-def _champion(tracker: Tracker, market: str, candidate: Candidate) -> tuple[Comparison | None, tuple[str, ...]]:
+def _champion(
+    tracker: Tracker, market: str, candidate: Candidate
+) -> tuple[Comparison | None, EquityPath | None, tuple[str, ...]]:
     found = find_champion(tracker.client, model_name(market), candidate.dataset)
     if isinstance(found, str):
-        return None, (found,)
-    compared = compare(candidate, *found)
-    return (None, (compared,)) if isinstance(compared, str) else (compared, ())
+        return None, None, (found,)
+    version, digest, predictions = found
+    path = champion_path(candidate, version, predictions)
+    compared = compare(candidate, version, digest, predictions)
+    return (None, path, (compared,)) if isinstance(compared, str) else (compared, path, ())

@@ -52,7 +52,7 @@ def evaluation() -> None:
         )
     chosen = content["chosen"]
     tracker = context.tracker()
-    bundle, head = make_bundle(context, content, predictions[chosen], reports[chosen], policy, tracker)
+    bundle, head = make_bundle(context, result, predictions[chosen], reports[chosen], policy, tracker)
     verdict = judge(bundle, policy)
     content["verdict"] = msgspec.to_builtins(verdict)
     plots.equity(REPORTS / "equity.png", result.times_ns, result.performances)

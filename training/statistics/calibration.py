@@ -23,6 +23,20 @@ Norm = Literal["l1", "l2"]
 
 
 @dataclass(frozen=True)
+class Bin:
+    """One bin of a reliability diagram: what was said, what happened, and how far that could be off.
+
+    The limits are percentiles of the draws; a bin in which all outcomes are alike has none that differ.
+    """
+
+    forecast: float
+    frequency: float
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Calibration error, mean over classes: 0.02 is two percentage points off on average.
 
@@ -33,6 +47,7 @@ class Calibration:
         plain: without debiasing, what is usually reported; grows with the number of bins and shrinks with rows.
         p_value: of perfect calibration in every bin of every class.
         classes: debiased error with its interval, one per class; a single one for probabilities [R].
+        diagrams: the bins of each of these classes, with an interval around what happened.
         bins: bins asked for per class.
         rows: R.
     """
@@ -43,6 +58,7 @@ class Calibration:
     plain: float
     p_value: float
     classes: tuple[Interval, ...]
+    diagrams: tuple[tuple[Bin, ...], ...]
     bins: int
     rows: int
 
@@ -108,6 +124,9 @@ def calibration_error(
         classes=tuple(
             _interval(debiased[k], distance[:, k], plain[k], noise_alone[:, k], level) for k in range(len(columns))
         ),
+        diagrams=tuple(
+            _diagram(forecasts[:, column], gap[k], star[:, k], bins, level) for k, column in enumerate(columns)
+        ),
         bins=bins,
         rows=len(happened),
     )
@@ -126,6 +145,24 @@ def _sums(
         np.add.at(gaps[:, place], (step, group), forecast - (happened == column))
         np.add.at(rows[:, place], (step, group), 1.0)
     return gaps, rows
+
+
+def _diagram(forecast: Matrix, gap: Matrix, star: Matrix, bins: int, level: float) -> tuple[Bin, ...]:
+    """Return the bins that hold rows; ``gap`` [B] is forecast less outcome, ``star`` [D, B] that of draws."""
+    group = quantile_groups(forecast, bins)
+    rows = np.bincount(group, minlength=bins)
+    said = np.bincount(group, forecast, minlength=bins) / np.maximum(rows, 1)
+    upper, lower = np.quantile(star, [0.5 - level / 2.0, 0.5 + level / 2.0], axis=0)
+    return tuple(
+        Bin(
+            forecast=float(said[b]),
+            frequency=min(max(float(said[b] - gap[b]), 0.0), 1.0),
+            low=min(max(float(said[b] - lower[b]), 0.0), 1.0),
+            high=min(max(float(said[b] - upper[b]), 0.0), 1.0),
+            rows=int(rows[b]),
+        )
+        for b in np.flatnonzero(rows)
+    )
 
 
 def _draw(gaps: Matrix, rows: Matrix, block: float, draws: int, seed: int) -> tuple[Matrix, Matrix]:

@@ -2,7 +2,8 @@
 
 Diebold & Mariano, "Comparing Predictive Accuracy", Journal of Business & Economic Statistics 13 (1995), section 1.1;
 small samples as in Harvey, Leybourne & Newbold, "Testing the Equality of Prediction Mean Squared Errors", International
-Journal of Forecasting 13 (1997), eq. 9, against Student's t with T - 1 degrees of freedom.
+Journal of Forecasting 13 (1997), eq. 9, against Student's t with T - 1 degrees of freedom. The variance by cosines, and
+its own t distribution: ``training.statistics.dependence``.
 """
 
 import math
@@ -13,10 +14,16 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from core.errors import BadInputError
-from training.statistics.dependence import autocovariances, automatic_lags, long_run_variance
-from training.statistics.inputs import checked_confidence, checked_series
+from training.statistics.dependence import (
+    autocovariances,
+    automatic_lags,
+    cosine_terms,
+    cosine_variance,
+    long_run_variance,
+)
+from training.statistics.inputs import Series, checked_confidence, checked_series
 
-Kernel = Literal["rectangular", "bartlett"]
+Kernel = Literal["rectangular", "bartlett", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,12 @@ class Comparison:
         value: mean of ``loss_a - loss_b`` per step.
         low: lower limit of its interval.
         high: upper limit.
-        statistic: Diebold-Mariano statistic with the small-sample correction.
+        statistic: Diebold-Mariano statistic, with the small-sample correction where lags are summed.
         p_value: two-sided.
         p_better: one-sided, of "a is no better than b"; small where a is better.
         kernel: the one used: Bartlett where the rectangular one gave no positive variance.
-        lags: autocovariances that entered.
+        lags: autocovariances that entered; 0 for the cosines.
+        freedom: degrees of freedom of Student's t.
         steps: T.
     """
 
@@ -43,6 +51,7 @@ class Comparison:
     p_better: float
     kernel: Kernel
     lags: int
+    freedom: int
     steps: int
 
 
@@ -58,7 +67,8 @@ def diebold_mariano(
         loss_b: float64 [T].
         horizon: steps h that a label spans; optimal forecasts' errors are correlated over h - 1 lags.
         kernel: ``rectangular`` as published (h - 1 lags); ``bartlett`` with the automatic number of lags, not
-            fewer than h - 1, where losses are correlated beyond their horizon (volatility clusters).
+            fewer than h - 1, where losses are correlated beyond their horizon (volatility clusters): it rejects too
+            often in small samples; ``cosine`` for the same case keeps its size there, for a little power.
         confidence: of the interval.
 
     Raises:
@@ -69,12 +79,40 @@ def diebold_mariano(
     steps = len(first)
     if len(second) != steps:
         raise BadInputError(f"the first losses have {steps} steps, the second {len(second)}: they must be paired")
-    if kernel not in ("rectangular", "bartlett"):
-        raise BadInputError(f"no kernel named {kernel!r}: rectangular or bartlett")
+    if kernel not in ("rectangular", "bartlett", "cosine"):
+        raise BadInputError(f"no kernel named {kernel!r}: rectangular, bartlett or cosine")
     if not 1 <= horizon <= steps // 2:
         raise BadInputError(f"a horizon of {horizon} steps does not fit {steps} losses")
     difference = first - second
     value = float(difference.mean())
+    lags, freedom, used, error = _error(difference, horizon, kernel)
+    if error <= 1e-14 * float(np.abs(difference).max(initial=0.0)):
+        # Losses that differ by nothing, or by a constant: no scatter to test against.
+        statistic = 0.0 if value == 0.0 else math.copysign(math.inf, value)
+    else:
+        statistic = value / error
+    half = float(stdtrit(freedom, 0.5 + level / 2.0)) * error
+    p_better = float(stdtr(freedom, statistic))
+    return Comparison(
+        value=value,
+        low=value - half,
+        high=value + half,
+        statistic=statistic,
+        p_value=min(2.0 * float(stdtr(freedom, -abs(statistic))), 1.0),
+        p_better=p_better,
+        kernel=used,
+        lags=lags,
+        freedom=freedom,
+        steps=steps,
+    )
+
+
+def _error(difference: Series, horizon: int, kernel: Kernel) -> tuple[int, int, Kernel, float]:
+    """Return lags, degrees of freedom, the kernel that was used, and the standard error of the mean."""
+    steps = len(difference)
+    if kernel == "cosine":
+        terms = cosine_terms(steps, horizon)
+        return 0, terms, kernel, math.sqrt(cosine_variance(difference, terms) / steps)
     gamma = autocovariances(difference, horizon - 1)
     lags, used, variance = horizon - 1, kernel, float(gamma[0] + 2.0 * gamma[1:].sum())
     if kernel == "bartlett" or variance <= 0.0:
@@ -82,22 +120,4 @@ def diebold_mariano(
         lags = max(automatic_lags(difference), horizon - 1)
         variance = long_run_variance(difference, lags)
     correction = (steps + 1.0 - 2.0 * horizon + horizon * (horizon - 1.0) / steps) / steps
-    error = math.sqrt(variance / steps / correction)
-    if error <= 1e-14 * float(np.abs(difference).max(initial=0.0)):
-        # Losses that differ by nothing, or by a constant: no scatter to test against.
-        statistic = 0.0 if value == 0.0 else math.copysign(math.inf, value)
-    else:
-        statistic = value / error
-    half = float(stdtrit(steps - 1, 0.5 + level / 2.0)) * error
-    p_better = float(stdtr(steps - 1, statistic))
-    return Comparison(
-        value=value,
-        low=value - half,
-        high=value + half,
-        statistic=statistic,
-        p_value=min(2.0 * float(stdtr(steps - 1, -abs(statistic))), 1.0),
-        p_better=p_better,
-        kernel=used,
-        lags=lags,
-        steps=steps,
-    )
+    return lags, steps - 1, used, math.sqrt(variance / steps / correction)

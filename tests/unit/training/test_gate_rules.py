@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.domain import CLASSES
 from training.evidence.bundle import Bundle, ModelFacts
+from training.evidence.calibration import CalibrationEvidence, ClassCalibration, ReliabilityBin, ScoreParts
 from training.evidence.champion import Comparison
 from training.evidence.drift import Drift
 from training.evidence.page import write_page
@@ -25,6 +27,18 @@ SEARCH = SearchEvidence(
     reality_check=0.02, block=12.0, track_record=900.0,
 )  # fmt: skip
 
+PARTS = ScoreParts(
+    score=0.5, reliability=0.01, resolution=0.02, uncertainty=0.51, within_group=0.0, debiased_reliability=0.009,
+    debiased_resolution=0.018, groups=9,
+)  # fmt: skip
+BINS = tuple(
+    ReliabilityBin(forecast=0.2 + 0.1 * n, frequency=0.22 + 0.1 * n, low=0.2, high=0.5, rows=100) for n in range(3)
+)
+CALIBRATION = CalibrationEvidence(
+    error=0.01, low=0.002, high=0.02, plain=0.015, p_value=0.2, rows=300, brier=PARTS, log_loss=PARTS,
+    classes={name: ClassCalibration(error=0.01, low=0.0, high=0.02, bins=BINS) for name in CLASSES},
+)  # fmt: skip
+
 
 def strategy(sharpe: float, net: float) -> dict[str, Any]:
     return {
@@ -39,7 +53,6 @@ def bundle() -> Bundle:
         "log_loss": 0.9,
         "skill": {"value": 0.02, "low": 0.01, "high": 0.03},
         "direction_skill": {"value": 0.01, "low": 0.001, "high": 0.02},
-        "calibration_error": 0.01,
         "skill_per_fold": [0.01, 0.02, -0.01, 0.03, 0.02],
         "strategy": strategy(1.9, 0.05),
     }
@@ -69,6 +82,7 @@ def bundle() -> Bundle:
         ),
         model=ModelFacts(parity=1e-7, megabytes=0.5, lookback=1, features=10),
         notes=("carry is no baseline here",),
+        calibration=CALIBRATION,
     )  # fmt: skip
 
 
@@ -101,7 +115,7 @@ def test_a_candidate_that_keeps_every_limit_passes() -> None:
         (result(skill={"value": 0.02, "low": -0.001, "high": 0.04}), "beats_climatology", "not above"),
         (result(direction_skill={"value": -0.1, "low": -1, "high": 0}), "direction_skill", "not above"),
         (result(log_loss=0.93), "beats_baselines", "not both better"),
-        (result(calibration_error=0.06), "calibration", "above the limit"),
+        (part("calibration", error=0.06), "calibration", "above the limit"),
         (result(skill_per_fold=[1, 1, -1, -1, -1]), "fold_stability", "2 of 5 folds"),
         (result(strategy=strategy(1.9, 0.005)), "profit_after_cost", "not above"),
         (lambda b: replace(b, stress=tuple(replace(s, net_return=-0.01) for s in b.stress)), "cost_stress", "2 times"),
@@ -132,11 +146,11 @@ def test_one_broken_limit_is_one_refusal_that_says_why(
 
 
 def test_what_was_not_measured_is_not_passed() -> None:
-    bare = replace(bundle(), search=None, record=None, leaks=None, model=None, champion=None)
+    bare = replace(bundle(), search=None, record=None, leaks=None, model=None, champion=None, calibration=None)
     failed = {rule.rule for rule in judge(bare, GatePolicy()).rules if not rule.passed}
     assert failed == {
         "deflated_sharpe", "superior_to_flat", "overfitting", "loss_out_of_sample", "complete_ledger", "leak_checks",
-        "onnx_parity", "model_size",
+        "onnx_parity", "model_size", "calibration",
     }  # fmt: skip
     assert "onnx_parity" not in {rule.rule for rule in judge_statistics(bare, GatePolicy()).rules}
 
