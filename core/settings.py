@@ -6,12 +6,14 @@ log, a journal or a repr.
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigurationError
+
+_TOKEN_CHARACTERS = 16  # of a bearer token: `openssl rand -hex 32` gives 64
 
 
 class Section(BaseModel):
@@ -65,9 +67,29 @@ class ServingSettings(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    replicas: int = Field(default=1, ge=1)
+    token: SecretStr | None = None  # whoever has it may ask for predictions; a host that is not loopback needs one
     timeout_seconds: float = Field(default=0.25, gt=0)  # past it the trader answers from its own champion
     poll_seconds: float = Field(default=0.5, gt=0)  # how often a replica looks for approved versions
+    replicas: int = Field(default=1, ge=1)  # one answers some 1,000 single predictions a second on a core
+    maximum_replicas: int | None = Field(default=None, ge=1)  # more than replicas: Ray Serve scales between the two
+    target_ongoing_requests: float = Field(default=2.0, gt=0)  # a replica's, which autoscaling aims at
+    upscale_delay_seconds: float = Field(default=10.0, ge=0)  # a burst shorter than a replica's start is over anyway
+    downscale_delay_seconds: float = Field(default=300.0, ge=0)  # a replica costs memory, starting one costs a core
+    # Past these a replica refuses at once with 503 and one line: a late answer is worth less than none.
+    maximum_ongoing_requests: int = Field(default=256, ge=1)  # a trader has one under way at a time
+    maximum_ongoing_megabytes: int = Field(default=256, ge=1)  # bodies of all requests under way in a replica
+    maximum_body_megabytes: int = Field(default=64, ge=1, le=64)  # 8,192 rows of 20 x 60 floats are 39 MB
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.maximum_replicas is not None and self.maximum_replicas < self.replicas:
+            raise ValueError(f"maximum_replicas {self.maximum_replicas} is less than replicas {self.replicas}")
+        if self.maximum_body_megabytes > self.maximum_ongoing_megabytes:
+            raise ValueError("maximum_body_megabytes is more than maximum_ongoing_megabytes: such a body never fits")
+        token = self.token.get_secret_value() if self.token is not None else None
+        if token is not None and (len(token) < _TOKEN_CHARACTERS or not token.isascii() or not token.isprintable()):
+            raise ValueError(f"token: at least {_TOKEN_CHARACTERS} printable ASCII characters")
+        return self
 
 
 class TradingSettings(Section):
@@ -76,6 +98,13 @@ class TradingSettings(Section):
     port: int = Field(default=8100, ge=0, le=65535)  # health, metrics, status; loopback
     account_currency: str = "USD"
     control_token: SecretStr | None = None  # turns the kill switch over HTTP; unset: made in the state directory
+
+
+class TrainingSettings(Section):
+    """Batch work on a machine that trades. The flows that `tidegate up` serves run in the background unless told."""
+
+    priority: Literal["normal", "background"] = "normal"  # background: only the processor time nobody else wants
+    cores: int | None = Field(default=None, ge=1)  # None: all of them
 
 
 class LoggingSettings(Section):
@@ -100,6 +129,7 @@ class Settings(BaseSettings):
     prefect: PrefectSettings = PrefectSettings()
     serving: ServingSettings = ServingSettings()
     trading: TradingSettings = TradingSettings()
+    training: TrainingSettings = TrainingSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @property

@@ -6,9 +6,11 @@ from typing import Self
 
 import aiohttp
 import msgspec
+from pydantic import SecretStr
 
 from core.domain import AnsweredBy, Prediction, PredictionRequest
 from core.errors import BadInputError, RefusedError, UnavailableError
+from serving.authentication import authorization
 from serving.codec import BINARY, decode_answer, encode_request
 from serving.predictor import make_predictions
 
@@ -22,8 +24,15 @@ _HEADERS = {
 class ServeClient:
     """A ``core.domain.Predictor`` over the Serve ingress. Use it as an async context manager in the trader's loop."""
 
-    def __init__(self, url: str, timeout_seconds: float) -> None:
-        """``timeout_seconds`` is the whole budget of a prediction: connecting, sending, answering, repeating."""
+    def __init__(self, url: str, timeout_seconds: float, token: SecretStr | None = None) -> None:
+        """Name the service.
+
+        Args:
+            url: of the Serve ingress.
+            timeout_seconds: the whole budget of a prediction: connecting, sending, answering, repeating.
+            token: of a service that asks for one (``TIDEGATE_SERVING__TOKEN``).
+        """
+        self._headers = _HEADERS | authorization(token)
         self._url = f"{url.rstrip('/')}/v1/predict"
         self._timeout_seconds = timeout_seconds
         self._session: aiohttp.ClientSession | None = None
@@ -71,7 +80,7 @@ class ServeClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                headers=_HEADERS,
+                headers=self._headers,
                 connector=aiohttp.TCPConnector(limit=16, keepalive_timeout=3600, ttl_dns_cache=300),
                 timeout=aiohttp.ClientTimeout(total=None),
                 trust_env=False,
@@ -110,6 +119,7 @@ def _failure(url: str, status: int, content: bytes) -> UnavailableError | Refuse
         reason = content[:200].decode("utf-8", "replace")
     if status == 409:
         return RefusedError(f"{url} refused: {reason}")
-    if 400 <= status < 500 and status not in (404, 408, 429):  # HAProxy answers 404 while the application starts
+    # HAProxy answers 404 while the application starts; a wrong token must not keep the local champion from answering.
+    if 400 <= status < 500 and status not in (401, 404, 408, 429):
         return BadInputError(f"{url} did not take the request: {reason}")
     return UnavailableError(f"{url} answered {status}: {reason}")

@@ -103,6 +103,9 @@ def ray_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         # /readyz answers 503 on purpose; HAProxy must not take that for a broken replica and shut it out.
         "RAY_SERVE_HAPROXY_OBSERVE_MARK_DOWN_ENABLED": "0",
+        # A replica that died with the request in its hands: a prediction changes nothing, another replica makes it.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",  # only what fits here can be sent again; 200 windows of 60
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a log line per request; the replica has its own metrics
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),

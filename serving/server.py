@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import psutil
+from pydantic import SecretStr
 
 from core import stage
 from core.embedded import guardian
@@ -27,6 +28,7 @@ from core.errors import BadInputError, ExitCode, TidegateError, UnavailableError
 from core.files import write_json
 from core.logging import get_logger
 from core.settings import Settings, get_settings
+from serving.authentication import required_token_digest
 from serving.environment import check_port, make_folder, ray_environment
 
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024  # nothing large passes through it; the smallest Ray accepts is 75 MB
@@ -47,10 +49,12 @@ class InferenceServer:
         """Start everything and return when the application answers; ``url`` is then set.
 
         Raises:
+            ConfigurationError: it would listen beyond this machine without a token.
             BadInputError: the port is taken, or Ray is not installed.
             UnavailableError: the application does not answer within two minutes.
         """
         serving = self._settings.serving
+        required_token_digest(serving)  # before anything is started
         port = check_port(serving.host, serving.port)
         self._folder = make_folder()
         os.environ.update(ray_environment(self._folder))
@@ -174,8 +178,10 @@ def _variables(settings: Settings) -> dict[str, str]:
     """The settings the service reads, as it reads them."""
     variables = {"TIDEGATE_STATE_DIRECTORY": str(settings.state)}
     for section in ("serving", "logging"):
-        for name, value in getattr(settings, section).model_dump(mode="json").items():
-            variables[f"TIDEGATE_{section}__{name}".upper()] = str(value)
+        for name, value in getattr(settings, section).model_dump().items():
+            if value is not None:
+                text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+                variables[f"TIDEGATE_{section}__{name}".upper()] = text
     return variables
 
 

@@ -337,5 +337,5 @@ async def _predictor(serving_url: str, settings: Settings, local: "LocalPredicto
         log.warning("no inference service is named: the champion in this process answers")
         yield local
         return
-    async with ServeClient(serving_url, settings.serving.timeout_seconds) as client:
+    async with ServeClient(serving_url, settings.serving.timeout_seconds, settings.serving.token) as client:
         yield FallbackPredictor(client, local)
