@@ -53,6 +53,17 @@ class MlflowSettings(Section):
 
     tracking_uri: str | None = None
     port: int = Field(default=5000, ge=0, le=65535)
+    authentication: Literal["none", "basic"] = "none"  # basic: everybody signs in, only reviewers decide
+    username: str = "tidegate"  # the platform's own account; of a server of `tidegate up` also its administrator
+    password_file: Path | None = None  # of that account; unset: made once under ``keys`` of the state directory
+    access_log: Path | None = None  # who set which tag, written by the server; unset: under ``mlflow`` of the state
+    webhook_url: str | None = None  # where MLflow tells of new tags, so that nobody waits for the next look; unset: off
+
+
+class ApprovalSettings(Section):
+    """The approval ledger."""
+
+    key_file: Path | None = None  # signs the records; unset: made once under ``keys`` of the state directory
 
 
 class PrefectSettings(Section):
@@ -126,6 +137,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
     mlflow: MlflowSettings = MlflowSettings()
+    approval: ApprovalSettings = ApprovalSettings()
     prefect: PrefectSettings = PrefectSettings()
     serving: ServingSettings = ServingSettings()
     trading: TradingSettings = TradingSettings()
