@@ -173,6 +173,10 @@ def _champion(local: "LocalPredictor", strategy: str, live: bool) -> "Pointer":
     if pointer is None:
         reason = local.failures.get(strategy, "nothing was approved and published")
         raise RefusedError(f"no verified model for strategy {strategy}: {reason}; `tidegate approve VERSION` first")
+    if pointer.approval is None:
+        raise RefusedError(
+            f"strategy {strategy} is flat, no model answers: {pointer.flat}; `tidegate promote` one first"
+        )
     if live and pointer.approval.scope != "live":
         raise RefusedError(
             f"version {pointer.version} of {strategy} is approved for {pointer.approval.scope} only: "

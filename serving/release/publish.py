@@ -34,7 +34,7 @@ def publish_package(package: VerifiedPackage, *, version: str, ledger: ApprovalL
     """
     strategy = package.manifest.strategy
     present = store.pointer(strategy)
-    ledger.verify_chain([present.approval] if present else [])
+    ledger.verify_chain([one.approval for one in present.standings] if present else [])
     approval = ledger.standing(package.model_digest, strategy=strategy)
     if approval is None:
         raise RefusedError(

@@ -52,7 +52,7 @@ def check_release(
         pointer = None
         found.append((ReleaseProblem.STORE_BROKEN, error.message))
     try:
-        ledger.verify_chain([pointer.approval] if pointer else [])
+        ledger.verify_chain([one.approval for one in pointer.standings] if pointer else [])
         if pointer is not None:
             served = pointer.version
             standing = ledger.standing(pointer.model_digest, strategy=strategy)

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
+from core.errors import RefusedError
+
 
 class Arm(StrEnum):
     """Who made a prediction, as ``Prediction.arm`` and ``Alternative.arm`` say it."""
@@ -48,6 +50,26 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     start_ns: int = 0
     end_ns: int = 0
 
+    def check(self) -> None:
+        """Refuse weights that are no shares and a ramp that ends before it starts.
+
+        Raises:
+            RefusedError: naming the value.
+        """
+        for name, value in (("first", self.first), ("weight", self.weight)):
+            if not 0.0 <= value <= 1.0:
+                raise RefusedError(f"traffic policy: blend.{name} is {value:g}, it must lie between 0 and 1")
+        if self.end_ns < self.start_ns:
+            raise RefusedError("traffic policy: the blend's ramp ends before it starts")
+
+    def weight_at(self, time_ns: int) -> float:
+        """Return the challenger's weight at a market time, in [0, 1]."""
+        if time_ns >= self.end_ns:
+            return self.weight
+        if time_ns <= self.start_ns:
+            return self.first
+        return self.first + (self.weight - self.first) * ((time_ns - self.start_ns) / (self.end_ns - self.start_ns))
+
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The part of a policy that assigns decisions.
@@ -61,3 +83,32 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     block_seconds: int = 3600
     salt: str = ""
     blend: Blend | None = None
+
+    def check(self, *, challenger: bool) -> None:
+        """Refuse a policy that cannot be carried out, or that has a part nobody reads.
+
+        Args:
+            challenger: whether a second version is named.
+
+        Raises:
+            RefusedError: naming what does not fit.
+        """
+        if not 0.0 <= self.share <= 1.0:
+            raise RefusedError(f"traffic policy: the share is {self.share:g}, it must lie between 0 and 1")
+        if (self.mode is Mode.CHAMPION) == challenger:
+            words = "scores no challenger, one is named" if challenger else "needs a challenger, none is named"
+            raise RefusedError(f"traffic policy: mode {self.mode} {words}")
+        if self.share and self.mode not in (Mode.CANARY, Mode.AB):
+            raise RefusedError(f"traffic policy: mode {self.mode} takes no share, {self.share:g} is given")
+        if self.block_seconds < 1:
+            raise RefusedError(f"traffic policy: a block of {self.block_seconds} s: it must last at least 1 s")
+        if "\n" in self.salt:
+            raise RefusedError("traffic policy: the salt must be one line")
+        if (self.blend is not None) != (self.mode is Mode.BLEND):
+            words = "needs a blend" if self.blend is None else "takes no blend"
+            raise RefusedError(f"traffic policy: mode {self.mode} {words}")
+        if self.blend is not None:
+            self.blend.check()
+
+
+CHAMPION_ONLY = Traffic()

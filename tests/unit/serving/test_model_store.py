@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from serving_packages import approval_of, put_in_store, verified
 
-from core.errors import BadInputError, IntegrityError
+from core.errors import BadInputError, IntegrityError, RefusedError
 from serving.release.approval import Decision
 from serving.store import ModelStore
 
@@ -60,9 +60,8 @@ def test_an_edited_or_rejecting_approval_inside_the_pointer_is_refused(tmp_path:
             store.pointer("tidegate-test")
         path.write_bytes(msgspec.json.encode(pointer))
     rejected = msgspec.structs.replace(approval_of(package, "2"), decision=Decision.REJECTED)
-    store.move(msgspec.structs.replace(rejected, hash=rejected.computed_hash()))
-    with pytest.raises(IntegrityError):
-        store.pointer("tidegate-test")
+    with pytest.raises(RefusedError, match="rejected"):
+        store.move(msgspec.structs.replace(rejected, hash=rejected.computed_hash()))
 
 
 def test_a_package_that_is_not_the_approved_one_is_refused(tmp_path: Path) -> None:
