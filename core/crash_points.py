@@ -43,7 +43,25 @@ CRASH_POINTS: dict[str, str] = {
     "ledger.committed": "a batch of rows and its watermark are committed",
     "features.saved": "a snapshot of the features is on disk, no record names it",
     "features.replaced": "a snapshot's record is written and older snapshots are gone",
+    "rollback.intended": "the intent of a rollback is on disk, nothing is barred and the policy is as it was",
+    "rollback.barred": "what is taken back is barred, the policy is as it was",
+    "rollback.policy_written": "the policy is written, the rollback's record does not say so",
+    "rollback.in_force": "the record of a rollback says that the policy is written, no other step is done",
+    "rollback.step_done": "a later step of a rollback has had its effect, the record does not say so",
+    "rollback.step_written": "the record of a rollback holds one more step",
+    "release.in_transaction": "a transition of a release is written in an open transaction",
+    "release.committed": "a write to the ledger of releases is committed, no effect of it is done",
+    "release.package_stored": "the package of a release is in the store, no policy names it",
+    "release.policy_set": "the policy is as a release wants it, the registry is as before",
+    "release.alias_set": "the aliases are as a release wants them, its tags are as before",
+    "release.tags_set": "policy and registry are as a release wants them, the ledger does not say so",
+    "release.bento_built": "the Bento of a promoted version is built, the ledger does not name it",
 }
+
+# What a trading session passes; the others belong to the release of a version.
+TRADER_POINTS: tuple[str, ...] = tuple(
+    name for name in CRASH_POINTS if name.partition(".")[0] not in ("release", "rollback")
+)
 
 
 class _Armed:
