@@ -26,6 +26,7 @@ from core.digest import canonical_json
 from core.errors import BadInputError, IntegrityError, RefusedError
 from core.files import write_bytes
 from serving.release.approval import Approval
+from serving.release.bars import refuse_barred
 from serving.release.evidence import PACKAGE_FILES, Evidence, Manifest, VerifiedPackage, verify_package
 from serving.traffic.pointer import Pointer, Standing, check_roles
 from serving.traffic.policy import CHAMPION_ONLY, Arm, Traffic
@@ -156,11 +157,12 @@ class ModelStore:
             expected_revision: the revision this change was decided on, 0 for none yet; None: whatever is there.
 
         Raises:
-            RefusedError: the parts do not fit each other, an approval is none for this strategy or was edited, a
-                package is not in the store or was made for other features, or the policy has changed meanwhile.
+            RefusedError: the parts do not fit each other, an approval is none for this strategy, was edited or is
+                barred, a package is not in the store or was made for other features, or the policy has changed.
             IntegrityError: the policy in force is damaged and ``expected_revision`` was given.
         """
         with self._locked(strategy):
+            refuse_barred(self._folder(strategy), champion, challenger)
             first = None if champion is None else self._role(strategy, champion)
             second = None if challenger is None else self._role(strategy, challenger)
             if first is None and not flat:

@@ -92,7 +92,7 @@ def _newest(folder: Path, record: RollbackRecord) -> RollbackRecord:
 
 @contextmanager
 def _locked(folder: Path) -> Generator[None]:
-    """One process completes a strategy's rollbacks at a time. Another lock than the rollback's: it never waits for it."""
+    """One process completes a strategy's rollbacks at a time. Its own lock: no rollback waits for it."""
     handle = os.open(folder / ".completion-lock", os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
