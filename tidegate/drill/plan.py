@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from core.crash_points import CRASH_POINTS
+from core.crash_points import TRADER_POINTS
 
 STEPS = 24  # minutes of market in one session
 LIVE_SPEED = 480.0
@@ -117,7 +117,7 @@ class SeedPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_plan(
-    seed: int, points: tuple[str, ...] = tuple(CRASH_POINTS), steps: int = STEPS, deepest: int = 100
+    seed: int, points: tuple[str, ...] = tuple(TRADER_POINTS), steps: int = STEPS, deepest: int = 100
 ) -> SeedPlan:
     """Return what a seed does.
 

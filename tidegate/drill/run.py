@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from core.crash_points import CRASH_POINTS
+from core.crash_points import TRADER_POINTS
 from core.errors import TidegateError, UnavailableError
 from tidegate.drill.day import DayOrder, DayResult
 from tidegate.drill.plan import STEPS
@@ -72,7 +72,7 @@ def run_kill_drill(
         UnavailableError: a worker did not start or died.
     """
     began = time.monotonic()
-    chosen = points or tuple(CRASH_POINTS)
+    chosen = points or tuple(TRADER_POINTS)
     with _prepared(chosen, keep, steps, postgres, deepest) as order:
         results = list(_work(order, seeds, workers, progress))
     return DrillResult(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.crash_points import CRASH_POINTS
+from core.crash_points import TRADER_POINTS
 from tidegate.drill.report import figures
 from tidegate.drill.run import run_kill_drill
 
@@ -13,7 +13,7 @@ TRIES = 3  # a place that a session happened not to pass (a cancellation, say) g
 
 @pytest.mark.drill
 def test_struck_at_every_place_nothing_is_lost_and_nothing_sent_twice(tmp_path: Path) -> None:
-    left = tuple(CRASH_POINTS)
+    left = tuple(TRADER_POINTS)
     first = orders = 0
     for _ in range(TRIES):
         seeds = range(first, first + (len(left) + 1) // 2)
