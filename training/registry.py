@@ -1,5 +1,6 @@
 """The model registry: versions of ``tidegate-<market>``, each from its run, with package, signature and lineage."""
 
+import getpass
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def _create(tracker: Tracker, run: Run, folder: Path, manifest: Manifest, eviden
         "lineage.feature_digest": evidence.feature_digest,
         "lineage.environment_digest": evidence.environment_digest,
         "lineage.git_commit": evidence.git_commit,
+        "lineage.registered_by": getpass.getuser(),  # who may not be one of the two that approve it
         "gate.verdict": "passed" if evidence.verdict.passed else "failed",
     }
     tags |= {f"gate.{rule.rule}": "passed" if rule.passed else "failed" for rule in evidence.verdict.rules}

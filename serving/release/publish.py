@@ -28,7 +28,7 @@ def publish_package(package: VerifiedPackage, *, version: str, ledger: ApprovalL
     """Copy a verified package into the store and make it the champion of its strategy.
 
     Raises:
-        RefusedError: no approval stands for it, or the approval is for other evidence.
+        RefusedError: no approval stands for it, or the approval is for other evidence, or it is not signed.
         IntegrityError: the approval ledger is broken or has lost the approval the present champion stands on.
         UnavailableError: the database does not answer.
     """
@@ -46,6 +46,11 @@ def publish_package(package: VerifiedPackage, *, version: str, ledger: ApprovalL
             f"the approval of model {package.model_digest[:12]} is for version {approval.version} with evidence "
             f"{approval.evidence_digest[:12]}, not for version {version} with evidence "
             f"{package.evidence_digest[:12]}: approve this version"
+        )
+    if not approval.signed:
+        raise RefusedError(
+            f"the approval of version {version} of strategy {strategy} is from before approvals were signed: what is "
+            "served on it stays, nothing new is published on it; approve the version again"
         )
     store.add(package)
     pointer = store.move(approval)

@@ -13,6 +13,7 @@ from core.clock import SimulatedClock
 from core.database import create_engine, migrate
 from core.embedded.postgres import EmbeddedPostgres
 from core.errors import BadInputError, IntegrityError, RefusedError, UnavailableError
+from core.settings import get_settings
 from serving.release.approvals import Approval, ApprovalLedger, Decision, Scope, approvals_table, approve, head_table
 
 STRATEGY = "tidegate-test"
@@ -22,6 +23,15 @@ STRATEGY = "tidegate-test"
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     with EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The key that signs the records lies in the state directory."""
+    monkeypatch.setenv("TIDEGATE_STATE_DIRECTORY", str(tmp_path / "state"))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -108,7 +118,7 @@ def test_an_edit_with_a_recomputed_hash_is_found(engine: sa.Engine) -> None:
     forged = Approval(**{name: getattr(written[1], name) for name in Approval.__struct_fields__} | {"reason": "forged"})
     values = {"reason": "forged", "hash": forged.computed_hash()}
     execute(engine, approvals_table.update().where(approvals_table.c.sequence == 2).values(**values))
-    with pytest.raises(IntegrityError, match="record 3 follows"):
+    with pytest.raises(IntegrityError, match="record 2: its signature"):
         ledger.verify_chain()
 
 

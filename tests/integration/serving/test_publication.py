@@ -11,7 +11,7 @@ from serving_packages import verified, write_package
 
 from core.database import create_engine, migrate
 from core.errors import BadInputError, IntegrityError, RefusedError
-from core.settings import MlflowSettings, Settings
+from core.settings import MlflowSettings, Settings, get_settings
 from serving.release.approvals import ApprovalLedger, Decision, Scope, approve, head_table
 from serving.release.evidence import VerifiedPackage
 from serving.release.publish import publish, publish_package, registry_client
@@ -76,6 +76,15 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[s
         assert str(created.version) == version
         packages[version] = package
     return settings, packages
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The key that signs the records lies in the state directory."""
+    monkeypatch.setenv("TIDEGATE_STATE_DIRECTORY", str(tmp_path / "state"))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
 
 
 @pytest.fixture
@@ -146,7 +155,7 @@ def test_a_broken_ledger_publishes_nothing(platform: Platform) -> None:
     platform.approve("1")
     platform.publish("1")
     platform.approve("2")
-    with platform.ledger._engine.begin() as connection:  # pyright: ignore[reportPrivateUsage]
+    with platform.ledger.engine.begin() as connection:
         connection.execute(head_table.update().values(hash="f" * 64))
     with pytest.raises(IntegrityError, match="ledger broken"):
         platform.publish("2")
