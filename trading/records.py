@@ -95,6 +95,31 @@ class PredictionsMade(Record, frozen=True, tag="predictions"):
     predictions: tuple[Prediction, ...]
 
 
+class ScoringInput(msgspec.Struct, frozen=True):
+    """What sizing saw of one instrument, so that another version's answer can be sized as the traded one was.
+
+    ``volatility`` is of a one-step log return, ``cost`` that of a round trip as a fraction of the price (0 without a
+    price), the rates are the account currency's worth of one unit of the pair's currencies, and ``held`` is the
+    position before the decision as a fraction of equity. NaN volatility: not known.
+    """
+
+    instrument: str
+    volatility: float
+    cost: float
+    base_rate: float
+    quote_rate: float
+    held: float
+    exits_only: bool  # this instrument might not get more risk, whatever a version said
+
+
+class ScoringNoted(Record, frozen=True, tag="scoring"):
+    """What outcomes of the versions beside the traded one are computed from: only of a step that has alternatives."""
+
+    time_ns: int
+    equity: float
+    inputs: tuple[ScoringInput, ...]
+
+
 class DecisionMade(Record, frozen=True, tag="decision"):
     """What the strategy wants with one instrument at one step, and why. ``order`` is None where it wants nothing."""
 
@@ -312,6 +337,7 @@ AnyRecord = (
     | HeartbeatSeen
     | StepClosed
     | PredictionsMade
+    | ScoringNoted
     | DecisionMade
     | OrderBlocked
     | OrderSubmitted
@@ -362,8 +388,19 @@ KINDS: dict[type[Record], tuple[str, bool]] = {
     kind: (str(kind.__struct_config__.tag), kind in DURABLE) for kind in get_args(AnyRecord)
 }
 
-encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+_encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(AnyRecord)
+
+
+def encode(record: AnyRecord) -> bytes:
+    """Return the bytes of a record. A prediction without alternatives is written as it was before there were any."""
+    if type(record) is not PredictionsMade:
+        return _encode(record)
+    content = msgspec.to_builtins(record)
+    for prediction in content["predictions"]:
+        if not prediction["alternatives"]:
+            del prediction["alternatives"]
+    return _encode(content)
 
 
 def kind_of(record: AnyRecord) -> str:

@@ -1,10 +1,11 @@
 """Which rows a journal entry makes. The projection keeps a fold of the same records, so that states agree with it."""
 
+import math
 from typing import Any
 
 import sqlalchemy as sa
 
-from core.domain import AccountChanged, OrderFilled
+from core.domain import AccountChanged, OrderFilled, Prediction
 from core.journal import Entry
 from trading import records
 from trading.ledger import tables
@@ -98,6 +99,9 @@ class Projection:
                         policy_revision=prediction.policy_revision,
                         answered_by=prediction.answered_by.value,
                     )
+                    self._alternatives(prediction, batch)
+            case records.ScoringNoted():
+                self._scoring(record, batch)
             case records.DecisionMade():
                 batch.put(
                     tables.decisions,
@@ -196,6 +200,39 @@ class Projection:
                 self._incident("degraded", "over" if record.over else "begun", record.what, record.words, entry, batch)
             case _:
                 pass  # quotes, heartbeats, steps and snapshots stay in the journal
+
+    def _alternatives(self, prediction: Prediction, batch: Batch) -> None:
+        for said in prediction.alternatives:
+            batch.put(
+                tables.alternatives,
+                decision_id=prediction.decision_id,
+                model_digest=said.model_digest,
+                instrument=prediction.instrument,
+                time_ns=prediction.time_ns,
+                probability_short=said.probability_short,
+                probability_flat=said.probability_flat,
+                probability_long=said.probability_long,
+                model_name=said.model_name,
+                model_version=said.model_version,
+                arm=said.arm,
+            )
+
+    def _scoring(self, record: records.ScoringNoted, batch: Batch) -> None:
+        assert self._session is not None  # a session opens before its first step
+        for seen in record.inputs:
+            batch.put(
+                tables.scoring,
+                decision_id=f"{self._session['strategy']}:{seen.instrument}:{record.time_ns}",
+                instrument=seen.instrument,
+                time_ns=record.time_ns,
+                equity=record.equity,
+                volatility=seen.volatility if math.isfinite(seen.volatility) else None,
+                cost=seen.cost,
+                base_rate=seen.base_rate,
+                quote_rate=seen.quote_rate,
+                held=seen.held,
+                exits_only=seen.exits_only,
+            )
 
     def _incident(self, kind: str, reason: str, subject: str, words: str, entry: Entry, batch: Batch) -> None:
         batch.put(

@@ -152,6 +152,40 @@ predictions = sa.Table(
     sa.Column("answered_by", sa.String(20), nullable=False),
 )
 
+# What other versions said of a decision; there are rows only while a release is under way.
+alternatives = sa.Table(
+    "ledger_alternatives",
+    metadata,
+    _session_key(),
+    sa.Column("decision_id", sa.String(160), primary_key=True),
+    sa.Column("model_digest", sa.String(64), primary_key=True),
+    sa.Column("instrument", sa.String(20), nullable=False),
+    sa.Column("time_ns", sa.BigInteger, nullable=False),
+    sa.Column("probability_short", sa.Double, nullable=False),
+    sa.Column("probability_flat", sa.Double, nullable=False),
+    sa.Column("probability_long", sa.Double, nullable=False),
+    sa.Column("model_name", sa.String(120), nullable=False),
+    sa.Column("model_version", sa.String(40), nullable=False),
+    sa.Column("arm", sa.String(20), nullable=False),
+)
+
+# What sizing saw at the decisions of a step with alternatives (``trading.records.ScoringInput``).
+scoring = sa.Table(
+    "ledger_scoring",
+    metadata,
+    _session_key(),
+    sa.Column("decision_id", sa.String(160), primary_key=True),
+    sa.Column("instrument", sa.String(20), nullable=False),
+    sa.Column("time_ns", sa.BigInteger, nullable=False),
+    sa.Column("equity", sa.Double, nullable=False),
+    sa.Column("volatility", sa.Double),  # empty: not known
+    sa.Column("cost", sa.Double, nullable=False),
+    sa.Column("base_rate", sa.Double, nullable=False),
+    sa.Column("quote_rate", sa.Double, nullable=False),
+    sa.Column("held", sa.Double, nullable=False),
+    sa.Column("exits_only", sa.Boolean, nullable=False),
+)
+
 decisions = sa.Table(
     "ledger_decisions",
     metadata,
@@ -264,6 +298,8 @@ PROJECTED = (
     positions,
     account_states,
     predictions,
+    alternatives,
+    scoring,
     decisions,
     incidents,
     execution_plans,

@@ -200,6 +200,7 @@ def is_from_beside(record: records.AnyRecord) -> bool:
 _MADE = (
     records.StepClosed,
     records.PredictionsMade,
+    records.ScoringNoted,
     records.DecisionMade,
     records.OrderBlocked,
     records.OrderSubmitted,

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from core.crash_points import reach
-from core.domain import AnsweredBy, Prediction, PredictionRequest, Predictor
+from core.domain import Alternative, AnsweredBy, Prediction, PredictionRequest, Predictor
 from core.errors import RefusedError, UnavailableError
+from core.logging import get_logger
 from trading import records
 from trading.config import TraderConfig
 from trading.degradation import Degradation
@@ -16,7 +18,10 @@ from trading.metrics import TraderMetrics
 from trading.steps import Step
 from trading.strategy.decide import Costs, Decision, Inputs, PortfolioLimits, decide
 from trading.strategy.interface import Portfolio
+from trading.strategy.scoring import scoring_inputs
 from trading.window import FeatureWindow
+
+_log = get_logger("trading")
 
 
 class ModelStrategy:
@@ -90,6 +95,8 @@ class ModelStrategy:
             self._predictions, self._excuse = {}, f"no prediction: {error.message}"
             return
         self._degradation.end("prediction")
+        if any(answer.alternatives for answer in answers):
+            answers = [_with_sound_alternatives(answer) for answer in answers]
         self._desk.commit(records.PredictionsMade(step.time_ns, tuple(answers)))
         reach("step.predicted")
         for answer in answers:
@@ -112,25 +119,23 @@ class ModelStrategy:
         exits_only = portfolio.exits_only
         if self._excuse:
             exits_only = dict.fromkeys(self._config.instruments, self._excuse)
-        return decide(
-            self._config.strategy,
-            self._config.instruments,
-            portfolio.instruments,
-            Inputs(
-                time_ns=step.time_ns,
-                equity=portfolio.equity,
-                positions=portfolio.positions,
-                quotes=portfolio.quotes,
-                rates=portfolio.rates,
-                predictions=self._predictions,
-                volatilities=self._window.volatilities(),
-                exits_only=exits_only,
-                reducing=portfolio.reducing,
-            ),
-            self._config.sizing,
-            self._costs,
-            self._limits,
+        inputs = Inputs(
+            time_ns=step.time_ns,
+            equity=portfolio.equity,
+            positions=portfolio.positions,
+            quotes=portfolio.quotes,
+            rates=portfolio.rates,
+            predictions=self._predictions,
+            volatilities=self._window.volatilities(),
+            exits_only=exits_only,
+            reducing=portfolio.reducing,
         )
+        names, instruments = self._config.instruments, portfolio.instruments
+        if any(prediction.alternatives for prediction in self._predictions.values()):
+            noted = scoring_inputs(names, instruments, inputs, self._costs)
+            self._desk.commit(records.ScoringNoted(step.time_ns, portfolio.equity, noted))
+            reach("step.scoring_noted")
+        return decide(self._config.strategy, names, instruments, inputs, self._config.sizing, self._costs, self._limits)
 
     def volatilities(self) -> Mapping[str, float]:
         """Volatility of a one-step log return by instrument."""
@@ -155,6 +160,22 @@ def _check_answers(request: PredictionRequest, answers: list[Prediction]) -> Non
     if tuple(answer.decision_id for answer in answers) != request.decision_ids:
         raise RefusedError("the prediction service answered other decisions than it was asked for")
     for answer in answers:
-        probabilities = (answer.probability_short, answer.probability_flat, answer.probability_long)
-        if not (all(0.0 <= p <= 1.0 for p in probabilities) and abs(sum(probabilities) - 1.0) < 1e-3):
+        if not _is_distribution(answer):
+            probabilities = (answer.probability_short, answer.probability_flat, answer.probability_long)
             raise RefusedError(f"prediction {answer.decision_id} is no probability distribution: {probabilities}")
+
+
+def _is_distribution(said: Prediction | Alternative) -> bool:
+    probabilities = (said.probability_short, said.probability_flat, said.probability_long)
+    return all(0.0 <= p <= 1.0 for p in probabilities) and abs(sum(probabilities) - 1.0) < 1e-3
+
+
+def _with_sound_alternatives(answer: Prediction) -> Prediction:
+    """Leave out what no version can have meant: what is only scored never keeps the trader from trading."""
+    sound = tuple(said for said in answer.alternatives if _is_distribution(said))
+    if len(sound) == len(answer.alternatives):
+        return answer
+    for said in answer.alternatives:
+        if said not in sound:
+            _log.warning("alternative is no distribution", decision=answer.decision_id, version=said.model_version)
+    return msgspec.structs.replace(answer, alternatives=sound)
