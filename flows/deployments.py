@@ -1,8 +1,8 @@
 """``python -m flows.deployments WORKSPACE``: our flows, on their schedules and on request.
 
 One process polls the Prefect server and starts each flow run as a process of its own. Schedules are in UTC: the fixings
-of a day are published at 16:00 in Frankfurt, so data come in after that, a model is made of them at night, and drift
-is looked at before Europe opens.
+of a day are published at 16:00 in Frankfurt, so data come in after that, and drift is looked at before Europe opens.
+Whether a new model is asked for is looked at every quarter of an hour; when, params.yaml says (``retraining``).
 """
 
 import sys
@@ -18,10 +18,11 @@ from flows.ingest import ingest
 from flows.materialize import materialize
 from flows.pipeline import workspace_folder
 from flows.retrain import retrain
+from flows.retraining import retraining
 
 INGEST = "30 16 * * 1-5"
 MATERIALIZE = "45 16 * * 1-5"
-RETRAIN = "0 1 * * 6"
+RETRAINING = "*/15 * * * *"
 DRIFT = "0 5 * * 1-5"
 
 
@@ -34,7 +35,10 @@ def deployments(workspace: Path) -> list[Any]:
         materialize.to_deployment(
             name=f"materialize-{market}", parameters=where, schedule=Cron(MATERIALIZE), tags=[market]
         ),
-        retrain.to_deployment(name=f"retrain-{market}", parameters=where, schedule=Cron(RETRAIN), tags=[market]),
+        retrain.to_deployment(name=f"retrain-{market}", parameters=where, tags=[market]),
+        retraining.to_deployment(
+            name=f"retraining-{market}", parameters=where, schedule=Cron(RETRAINING), tags=[market]
+        ),
         drift.to_deployment(name=f"drift-{market}", parameters=where, schedule=Cron(DRIFT), tags=[market]),
     ]
 

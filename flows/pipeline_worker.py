@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+from core.scheduling import take_priority
+from core.settings import get_settings
 from flows.leftovers import clear_leftovers
 
 END_OF_STAGE = "\x1eend of stage"
@@ -39,6 +41,8 @@ def reproduce(repository: Any, stage: str, force: bool) -> dict[str, Any]:
 
 def main(descriptor: int) -> None:
     """Answer requests until the other side closes."""
+    settings = get_settings().training
+    take_priority(settings.priority, settings.cores)  # of this process and of every stage it runs
     connection = socket.socket(fileno=descriptor)
     stream = connection.makefile("rw")
     from dvc.repo import Repo

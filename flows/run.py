@@ -11,7 +11,15 @@ from core.embedded.guarded import GuardedProcess
 from core.errors import ConfigurationError, UnavailableError, UsageError
 from flows.pipeline import error_of
 
-FLOWS: tuple[str, ...] = ("drift", "ingest", "materialize", "retrain", "search_hyperparameters", "search_strategy")
+FLOWS: tuple[str, ...] = (
+    "drift",
+    "ingest",
+    "materialize",
+    "retrain",
+    "retraining",
+    "search_hyperparameters",
+    "search_strategy",
+)
 
 
 def run_flow(

@@ -75,6 +75,10 @@ def ingest(
 
 def retrain(
     force: Force = False,
+    if_needed: Annotated[
+        bool, typer.Option("--if-needed", help="Only if a trigger of params.yaml (retraining) asks for a new model.")
+    ] = False,
+    why: Annotated[bool, typer.Option("--why", help="Say what asks for a new model, and make none.")] = False,
     workspace: Workspace = HERE,
     state: State = None,
     json: Json = False,
@@ -86,6 +90,16 @@ def retrain(
     Example: tidegate retrain --workspace var/demo/fixings
     """
     settings = load_settings(state, "retrain")
+    if if_needed or why:
+        if force:
+            from core.errors import UsageError
+
+            raise UsageError("--force runs every stage; --if-needed and --why ask the triggers: give one of them")
+        parameters = {"workspace": str(workspace.absolute()), "dry_run": why}
+        outcome = _run("retraining", parameters, workspace, settings)
+        text = outcome["words"]
+        finish(outcome, json, text if not why or not outcome["asking"] else f"{text}; `tidegate retrain --if-needed`")
+        return
     parameters = {"workspace": str(workspace.absolute()), "force": force}
     outcome = _run("retrain", parameters, workspace, settings)
     ran = [name for name, stage in outcome["stages"].items() if stage["ran"]]

@@ -1,5 +1,6 @@
 """The process that runs our flows on their schedules and on request: ``python -m flows.deployments``."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from tidegate.processes.service import CommandService, Launch, python
 from tidegate.workspace import pipeline_environment
 
 DEPLOYMENTS = "deployments"
+PRIORITY = "TIDEGATE_TRAINING__PRIORITY"
 
 
 def deployments_service(
@@ -17,7 +19,12 @@ def deployments_service(
     """The flows of a workspace, served to the Prefect server at ``api_url``."""
 
     def launch() -> Launch:
-        variables = {**environment, **pipeline_environment(workspace, state), "PREFECT_API_URL": api_url}
+        variables = {
+            PRIORITY: os.environ.get(PRIORITY, "background"),  # beside a trader unless somebody says otherwise
+            **environment,
+            **pipeline_environment(workspace, state),
+            "PREFECT_API_URL": api_url,
+        }
         ready = answers("POST", f"{api_url}/deployments/filter", {"limit": 50}, accept=_all_ready)
         return Launch(python("-m", "flows.deployments", str(workspace)), ready, api_url, variables, workspace)
 

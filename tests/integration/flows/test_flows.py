@@ -16,6 +16,7 @@ import pytest
 from core.embedded.guardian import marked
 from core.embedded.redis import EmbeddedRedis
 from core.errors import BadInputError, ConfigurationError, TidegateError, UnavailableError, UsageError
+from core.files import write_json
 from core.settings import Settings
 from flows.lease import workspace_lease
 from flows.pipeline import Pipeline, stage_names
@@ -26,6 +27,7 @@ from tidegate.services.deployments import deployments_service
 from tidegate.services.environment import platform_environment
 from tidegate.services.prefect import prefect_service
 from tidegate.workspace import create_workspace, pipeline_environment
+from training.retraining.requests import RetrainingRecord
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY: dict[str, Any] = {
@@ -100,15 +102,24 @@ def test_retraining_from_source_to_registered_version(api: str, state: Path, wor
     names = {run["name"] for run in request_json("POST", f"{api}/task_runs/filter", {"limit": 200})}
     assert set(stage_names(workspace)) <= names, "each stage is a task on the flow's page"
 
-    # Again: nothing changed, so only the stages that always look run, and the version stays.
+    # A drift alarm asks for a new model. Nothing changed: only the stages that always look run, the version stays.
+    drift = workspace / "reports" / "drift" / "summary.json"
+    write_json(drift, {"drifted": True, "share_drifted": 0.5, "share_threshold": 0.3, "words": "drift: half of them"})
     before = code_digests(workspace)
-    again = run_flow("retrain", {"workspace": str(workspace)}, environment=variables)
+    again = run_flow("retraining", {"workspace": str(workspace)}, environment=variables)
+    assert [reason["kind"] for reason in again["asking"]] == ["drift"]
+    assert again["outcome"] == "nothing_new" or before != code_digests(workspace)
     assert again["model_digest"] == result["model_digest"]
     expected = {"code", "source", "register"}
     for room, stages in REBUILT_BY.items():  # somebody edited the code while this test ran
         expected |= stages if code_digests(workspace)[room] != before[room] else set()
     assert {stage for stage, outcome in again["stages"].items() if outcome["ran"]} <= expected
     assert again["version"] == "1" or before != code_digests(workspace)
+    answered = run_flow("retraining", {"workspace": str(workspace)}, environment=variables)
+    assert not answered["retrained"], "what was answered does not ask again"
+    assert answered["pause_left_seconds"] > 0
+    [request] = RetrainingRecord(state / "retraining", "tidegate-tiny").requests()
+    assert request.ended is not None and request.ended.request == again["request"]
 
     with EmbeddedRedis(state / "redis") as redis:
         variables["TIDEGATE_REDIS__URL"] = redis.url
@@ -183,8 +194,9 @@ def test_deployments_are_ready_and_scheduled(supervisor: Supervisor, api: str, s
     service = deployments_service(api, workspace, state, environment(api, state, workspace))
     supervisor.start(service)
     found = {item["name"]: item for item in request_json("POST", f"{api}/deployments/filter", {})}
-    assert set(found) == {"ingest-tiny", "materialize-tiny", "retrain-tiny", "drift-tiny"}
-    assert all(item["schedules"][0]["active"] for item in found.values())
+    assert set(found) == {"ingest-tiny", "materialize-tiny", "retrain-tiny", "retraining-tiny", "drift-tiny"}
+    scheduled = {name for name, item in found.items() if any(one["active"] for one in item["schedules"])}
+    assert scheduled == set(found) - {"retrain-tiny"}, "when to retrain is the triggers' business"
     created = request_json("POST", f"{api}/deployments/{found['ingest-tiny']['id']}/create_flow_run", {})
 
     def completed() -> bool:
