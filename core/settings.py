@@ -66,6 +66,13 @@ class ApprovalSettings(Section):
     key_file: Path | None = None  # signs the records; unset: made once under ``keys`` of the state directory
 
 
+class ReleaseSettings(Section):
+    """The release service: guard, watcher of the registry, releases, and the rollback button. Loopback."""
+
+    port: int = Field(default=8200, ge=0, le=65535)
+    webhook_url: SecretStr | None = None  # takes notifications as JSON; unset: log and file only
+
+
 class PrefectSettings(Section):
     """Orchestration server. Unset: a local server on ``port``, started by ``tidegate up``."""
 
@@ -138,6 +145,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     mlflow: MlflowSettings = MlflowSettings()
     approval: ApprovalSettings = ApprovalSettings()
+    release: ReleaseSettings = ReleaseSettings()
     prefect: PrefectSettings = PrefectSettings()
     serving: ServingSettings = ServingSettings()
     trading: TradingSettings = TradingSettings()
