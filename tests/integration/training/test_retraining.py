@@ -157,7 +157,7 @@ def test_every_number_of_the_bundle_is_traced_to_rows_of_the_ledger(signal: Any)
     returns = matrix[:, record.used.index(record.candidate)]
     assert search.sharpe == pytest.approx(returns.mean() / returns.std(ddof=1))
     page = (workspace / "reports/evaluation/bundle.html").read_text()
-    assert bundle.digest in page and record.candidate in page and "deflated sharpe" in page
+    assert bundle.digest in page and record.candidate in page and "deflated_sharpe" in page
 
 
 def test_a_registered_version_is_judged_again_by_todays_policy_ledger_and_machine(signal: Any) -> None:

@@ -1,6 +1,7 @@
 """Each rule of the gate passes and fails for its own reason, says by how much, and fails where evidence is missing."""
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import msgspec
@@ -175,7 +176,7 @@ def test_the_page_says_every_rule_and_number_and_is_the_same_every_time(tmp_path
     assert page == (tmp_path / "two.html").read_text()
     assert given.digest in page and "a &lt;note&gt; &amp; more" in page and "http" not in page
     for rule in verdict.rules:
-        assert rule.rule.replace("_", " ") in page
+        assert rule.rule in page and escape(rule.words, quote=False).replace("'", "&#39;") in page
 
 
 def test_a_bundle_is_read_as_it_was_written(tmp_path: Any) -> None:
