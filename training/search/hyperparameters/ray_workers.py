@@ -5,12 +5,12 @@ must reach the database of the search, which is therefore no SQLite file unless 
 """
 
 import contextlib
-import logging
 from collections.abc import Sequence
 from typing import Any
 
-from core.errors import BadInputError, UnavailableError
+from core.errors import BadInputError
 from training.models.interface import THREADS
+from training.search.cluster import Cluster
 from training.search.hyperparameters.worker import Broken, Job, Reply, Worker
 
 
@@ -58,31 +58,20 @@ class RayPool:
     """Actors on the cluster at ``address``, or on one of this machine that ends with the search."""
 
     def __init__(self, job: Job, address: str | None) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise BadInputError(
-                "search.hyperparameters.backend is ray, but Ray is not installed: pip install 'tidegate[serving]'"
-            ) from None
         if address is not None and job.database_url.startswith("sqlite"):
             raise BadInputError(
                 "a search on a Ray cluster needs a database that its machines can reach: set TIDEGATE_DATABASE__URL "
                 "to a PostgreSQL, or leave search.hyperparameters.ray_address empty"
             )
-        self._ray: Any = ray
-        self._ours = not ray.is_initialized()
-        if self._ours:
-            try:
-                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise UnavailableError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
-        self._job = ray.put(job)
-        self._worker = ray.remote(Worker)
+        self._cluster = Cluster("search.hyperparameters.backend", address)
+        self._ray: Any = self._cluster.ray
+        self._job = self._ray.put(job)
+        self._worker = self._ray.remote(Worker)
         self._count = 0
 
     def start(self) -> RayHandle:
         """Start one actor with as many processors as a fit uses threads, or all of a smaller cluster."""
-        processors = min(float(THREADS), max(float(self._ray.cluster_resources().get("CPU", 1.0)) / 2.0, 0.5))
+        processors = min(float(THREADS), max(self._cluster.processors / 2.0, 0.5))
         self._count += 1
         actor = self._worker.options(num_cpus=processors, max_restarts=0).remote(self._job)
         return RayHandle(self._ray, actor, self._count)
@@ -95,5 +84,4 @@ class RayPool:
 
     def close(self) -> None:
         """Leave the cluster; one that was started for this search ends."""
-        if self._ours:
-            self._ray.shutdown()
+        self._cluster.close()

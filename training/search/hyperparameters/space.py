@@ -142,8 +142,8 @@ def _check_widths(space: Space, parameters: Parameters) -> None:
         wrong = [width for width in found["hidden"] if width % heads]
         if wrong:
             raise BadInputError(
-                f"{NAME}.space.{space.model}: hidden {wrong[0]} is no multiple of {heads} heads: give hidden a step and "
-                "a low end that are multiples of every number of heads"
+                f"{NAME}.space.{space.model}: hidden {wrong[0]} is no multiple of {heads} heads: give hidden a low end "
+                "and a step that are multiples of every number of heads"
             )
 
 

@@ -45,15 +45,25 @@ class Assessed:
 
 
 class Backtester:
-    """Backtests candidates on the research span. The unseen span is not in its arrays."""
+    """Backtests candidates on the research span. The unseen span is not in its arrays.
 
-    def __init__(self, history: History, candidates: Candidates, minimum_trades: int) -> None:
+    Args:
+        history: windows and bars.
+        candidates: the rule and its space.
+        minimum_trades: of a training window.
+        workers: threads; None for one per core. The result does not depend on it.
+    """
+
+    def __init__(
+        self, history: History, candidates: Candidates, minimum_trades: int, workers: int | None = None
+    ) -> None:
         panel = history.research
         self._market = history.market(panel)
         self._days = days_of(panel.time_ns)
         self._history = history
         self._candidates = candidates
         self._minimum = minimum_trades
+        self._workers = workers
         tests = [fold.test for fold in history.folds if fold.test is not None]
         self.test_days = tuple(end - start for start, end in tests)
         self.times_ns = self._days.end_ns[tests[0][0] : tests[-1][1]]
@@ -81,7 +91,7 @@ class Backtester:
         )
 
     def _window(self, candidates: Sequence[Values], window: tuple[int, int]) -> Window:
-        return run_window(self._market, self._days, window, self._history, self._candidates, candidates)
+        return run_window(self._market, self._days, window, self._history, self._candidates, candidates, self._workers)
 
 
 def run_window(
@@ -91,6 +101,7 @@ def run_window(
     history: History,
     rule: Candidates,
     candidates: Sequence[Values],
+    workers: int | None = None,
 ) -> Window:
     """Backtest parameter sets over a half-open window of days of a market.
 
@@ -105,7 +116,14 @@ def run_window(
     daily, turnover, trades, ruined = [], [], [], []
     for start in range(0, len(table), chunk):
         batch = run_batch(
-            part, rule.rule, table[start : start + chunk], history.account, history.costs, net=True, first=warm
+            part,
+            rule.rule,
+            table[start : start + chunk],
+            history.account,
+            history.costs,
+            net=True,
+            first=warm,
+            workers=workers,
         )
         assert batch.net is not None
         steps = np.log1p(np.maximum(batch.net[:, warm:], _LEAST))

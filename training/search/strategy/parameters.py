@@ -102,6 +102,8 @@ class StrategySearchParameters(Part, frozen=True):
     plateau: Plateau = Plateau()
     sizing: Sizes = Sizes()
     limits: Limits = Limits()
+    backend: Literal["threads", "ray"] = "threads"
+    ray_address: str | None = None  # of a running cluster; None: one of this machine
 
     @property
     def searched(self) -> Space:

@@ -13,9 +13,10 @@ One thing is shared by all folds: how many generations there are. Patience ends 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -30,14 +31,18 @@ from training.search.strategy.candidates import Candidates
 from training.search.strategy.history import History, load_history
 from training.search.strategy.objectives import column
 from training.search.strategy.outcome import Outcome
-from training.search.strategy.parameters import Budget, StrategySearchParameters, read_search
+from training.search.strategy.parameters import SECTION, Budget, StrategySearchParameters, read_search
 from training.search.strategy.report import REPORT, read_result
 from training.search.strategy.state import Generation, begin, load
 from training.trials import TrialLedger
 from training.trials.session import data_lineage
 
+if TYPE_CHECKING:
+    from training.search.strategy.backtests import Backtester
+
 FOLDER = Path("reports/search/strategy")
 DESCRIPTION = "study.json"
+_ASIDE = ("budget", "backend", "ray_address")  # how long and where: they decide no result
 _CODE = ("training.search.strategy", "training.backtest", "trading.strategy.rules")  # what decides the path of a search
 
 
@@ -112,7 +117,8 @@ def make_study(
     from data.panel import panel_digest
 
     content = msgspec.to_builtins(given)
-    content.pop("budget")
+    for key in _ASIDE:
+        content.pop(key)
     content["space"] = {given.rule: content["space"][given.rule]}
     digests = {
         "parameters": digest_value(content),
@@ -155,20 +161,35 @@ def run_study(
 
     Raises:
         RefusedError: it was validated with another budget, or no parameter set trades enough.
-        UnavailableError: another process runs it, or the ledger does not answer.
+        UnavailableError: another process runs it, or the ledger or the Ray cluster does not answer.
     """
     study.folder.mkdir(parents=True, exist_ok=True)
     lock = DirectoryLock(study.folder)
     if not lock.acquire():
         raise UnavailableError(f"another process runs study {study.name}: wait for its end")
     try:
-        return _run(study, ledger, report)
+        with ExitStack() as stack:
+            return _run(study, ledger, report, stack)
     finally:
         lock.release()
 
 
-def _run(study: Study, ledger: TrialLedger, report: Callable[[Generation], None]) -> dict[str, Any]:
-    from training.search.strategy.backtests import Backtester
+def _backtester(study: Study, stack: ExitStack) -> "Backtester":
+    """Return what backtests the candidates: the cores of this machine, or a Ray cluster that the stack closes."""
+    given = study.parameters
+    if given.backend == "threads":
+        from training.search.strategy.backtests import Backtester
+
+        return Backtester(study.history, study.candidates, given.minimum_trades)
+    from training.search.cluster import Cluster
+    from training.search.strategy.ray_backtests import Inputs, RayBacktester
+
+    cluster = stack.enter_context(Cluster(f"{SECTION}.backend", given.ray_address))
+    inputs = Inputs(study.digest, study.digests["code"], _CODE, study.history, study.candidates, given.minimum_trades)
+    return RayBacktester(cluster, inputs)
+
+
+def _run(study: Study, ledger: TrialLedger, report: Callable[[Generation], None], stack: ExitStack) -> dict[str, Any]:
     from training.search.strategy.conclusion import conclude
     from training.search.strategy.evolve import Search
     from training.search.strategy.recorder import Recorder
@@ -180,7 +201,7 @@ def _run(study: Study, ledger: TrialLedger, report: Callable[[Generation], None]
     outcome = read_result(study.folder)
     if outcome is None:
         choice = column(given.choose_by)
-        backtester = Backtester(history, study.candidates, given.minimum_trades)
+        backtester = _backtester(study, stack)
         recorder = Recorder(
             ledger,
             study.name,
