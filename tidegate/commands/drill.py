@@ -1,4 +1,4 @@
-"""``tidegate drill``: prove on this machine that nothing is lost and nothing is sent twice."""
+"""``tidegate drill``: prove on this machine that nothing is lost, sent twice, or answered by the wrong model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,9 @@ import typer
 
 from tidegate.commands.border import Json, finish, load_settings, say
 
-drill = typer.Typer(help="Drills: kill, disturb and restart the trader, and check what is left.", no_args_is_help=True)
+drill = typer.Typer(
+    help="Drills: kill, disturb and restart the trader and the service, and check what is left.", no_args_is_help=True
+)
 
 
 @drill.command()
@@ -90,6 +92,42 @@ def day(
     order = DayOrder(seed=seed, hours=hours, speed=speed, style=style, kills_per_hour=kills_per_hour)
     found = day_figures(run_day_drill(order, keep_failures))
     finish(found, json, day_table(found))
+    if not found["passed"]:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+@drill.command()
+def serving(
+    rate: Annotated[float, typer.Option(help="Predictions a second.", min=1.0)] = 500.0,
+    seconds: Annotated[float, typer.Option(help="Of each phase.", min=0.5)] = 10.0,
+    swaps: Annotated[int, typer.Option(help="Champion swaps.", min=1)] = 10,
+    replicas: Annotated[int, typer.Option(help="Ray Serve replicas.", min=1)] = 2,
+    without_restart: Annotated[
+        bool, typer.Option("--without-restart", help="Leave out the end and restart of Ray.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Change and kill the inference service under a steady load, and judge every answer.
+
+    A Ray Serve of its own with two made models: champion swaps, shadow, canary steps, A/B, blend and back, SIGKILL of
+    a replica, end and restart of Ray. Exit code 3 when an answer was not the policy's, a request failed while policies
+    changed, or a trader's decision was missed.
+
+    Example: tidegate drill serving --rate 500
+    """
+    load_settings(None, "drill")
+    import structlog
+
+    from core.errors import ExitCode
+    from tidegate.drill.serving import ServingOrder, run_serving_drill
+    from tidegate.drill.serving_report import serving_figures, serving_table
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))  # each fallback would be a line
+    order = ServingOrder(
+        per_second=rate, seconds=seconds, swaps=swaps, replicas=replicas, restart_ray=not without_restart
+    )
+    found = serving_figures(run_serving_drill(order, say))
+    finish(found, json, serving_table(found))
     if not found["passed"]:
         raise typer.Exit(ExitCode.REFUSED)
 

@@ -15,10 +15,22 @@ def bench(
         str | None,
         typer.Option(help="serving: a running inference service; one of its own when not given.", show_default=False),
     ] = None,
+    requests: Annotated[int, typer.Option(help="serving: single predictions asked of each server.", min=50)] = 2000,
+    batches: Annotated[int, typer.Option(help="serving: batches of 1,024 rows asked of each server.", min=2)] = 50,
+    without_peers: Annotated[
+        bool, typer.Option("--without-peers", help="serving: without MLflow's and BentoML's servers beside it.")
+    ] = False,
     orders: Annotated[int, typer.Option(help="order-path, journal: how many.", min=50)] = 1000,
     without_serving: Annotated[
         bool, typer.Option("--without-serving", help="order-path: predict in process, without Ray Serve.")
     ] = False,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            help="order-path: let a retraining of this priority, background or normal, run and stop in turn.",
+            show_default=False,
+        ),
+    ] = None,
     ticks: Annotated[
         Path | None,
         typer.Option(help="replay: folder of LEAN ticks of EUR_USD; simulated when not given.", show_default=False),
@@ -42,7 +54,8 @@ def bench(
 ) -> None:
     """Measure a room on this machine, each figure beside its budget or its peer in the same run.
 
-    `serving` measures the approved models of the state directory. `order-path`: tick to bytes out to accepted, by hop.
+    `serving` asks the champion of the state directory (or a made model), beside `mlflow models serve` and
+    `bentoml serve` with the same model. `order-path`: tick to bytes out to accepted, by hop.
     `replay`: ticks through the full loop, beside nautilus_trader where there is one. `retrain`: a million rows, beside
     the bare libraries' fits on the same rows.
 
@@ -59,14 +72,19 @@ def bench(
 
         result: dict[str, Any] = features_bench.run() | {"labels": labels_bench.run()}
     elif name == "serving":
-        from serving import bench as serving_bench
-
-        result = serving_bench.run(url)
-    elif name == "order-path":
-        from tidegate.bench import order_path
+        from tidegate.bench import serving as serving_bench
 
         _only_errors()
-        result = order_path.run(orders, not without_serving)
+        result = serving_bench.run(url, requests, batches, not without_peers)
+        text = serving_bench.table(result)
+    elif name == "order-path":
+        from core.scheduling import PRIORITIES
+        from tidegate.bench import order_path
+
+        if beside is not None and beside not in PRIORITIES:
+            raise UsageError(f"no priority {beside!r}: choose one of {', '.join(PRIORITIES)}")
+        _only_errors()
+        result = order_path.run(orders, not without_serving, PRIORITIES[beside] if beside else None)
         text = order_path.table(result)
     elif name == "journal":
         from tidegate.bench import journal
