@@ -87,7 +87,7 @@ class ServingSettings(Section):
     port: int = Field(default=8000, ge=0, le=65535)
     token: SecretStr | None = None  # whoever has it may ask for predictions; a host that is not loopback needs one
     timeout_seconds: float = Field(default=0.25, gt=0)  # past it the trader answers from its own champion
-    poll_seconds: float = Field(default=0.5, gt=0)  # how often a replica looks for approved versions
+    poll_seconds: float = Field(default=0.1, gt=0)  # how often replicas and traders look for a changed policy
     replicas: int = Field(default=1, ge=1)  # one answers some 1,000 single predictions a second on a core
     maximum_replicas: int | None = Field(default=None, ge=1)  # more than replicas: Ray Serve scales between the two
     target_ongoing_requests: float = Field(default=2.0, gt=0)  # a replica's, which autoscaling aims at

@@ -15,6 +15,7 @@ from serving.limits import Limits, RequestLimits
 from serving.loader import ChampionLoader
 from serving.predictor import PredictorCore
 from serving.store import ModelStore
+from serving.traffic.statistics import FOLDER, ArmStatistics
 
 APPLICATION_NAME = "tidegate"
 DEPLOYMENT_NAME = "predictions"
@@ -30,7 +31,7 @@ def build_asgi(root: Path, poll_seconds: float, limits: Limits, token_digest: by
         limits: what it takes on at a time.
         token_digest: SHA-256 of the token that a request must bring; None lets everybody ask.
     """
-    core = PredictorCore()
+    core = PredictorCore(ArmStatistics(root / FOLDER))
     application: Application = PredictionApplication(core, ChampionLoader(ModelStore(root), core, poll_seconds))
     application = RequestLimits(application, limits)
     return application if token_digest is None else TokenAuthentication(application, token_digest)

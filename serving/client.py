@@ -12,7 +12,6 @@ from core.domain import AnsweredBy, Prediction, PredictionRequest
 from core.errors import BadInputError, RefusedError, UnavailableError
 from serving.authentication import authorization
 from serving.codec import BINARY, decode_answer, encode_request
-from serving.predictor import make_predictions
 
 _HEADERS = {
     "Content-Type": BINARY,
@@ -93,22 +92,15 @@ class ServeClient:
 
     def _read(self, request: PredictionRequest, content: bytes) -> list[Prediction]:
         try:
-            header, probabilities = decode_answer(content)
+            answer = decode_answer(content)
         except BadInputError as error:
             raise UnavailableError(f"{self._url} answered something else than predictions: {error}") from None
-        if len(probabilities) != len(request.instruments):
+        if len(answer.probabilities) != len(request.instruments):
             raise UnavailableError(
-                f"{self._url} answered {len(probabilities)} predictions for {len(request.instruments)} instruments"
+                f"{self._url} answered {len(answer.probabilities)} predictions for {len(request.instruments)} "
+                "instruments"
             )
-        return make_predictions(
-            request,
-            probabilities,
-            model_name=header.model_name,
-            model_version=header.model_version,
-            model_digest=header.model_digest,
-            revision=header.revision,
-            answered_by=AnsweredBy.SERVE,
-        )
+        return answer.predictions(request, AnsweredBy.SERVE)
 
 
 def _failure(url: str, status: int, content: bytes) -> UnavailableError | RefusedError | BadInputError:

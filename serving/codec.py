@@ -8,25 +8,34 @@ Binary request (little endian), content type ``application/octet-stream``::
     p bytes   zeros up to the next multiple of 8, counted from the start of the body
     rest      float32 N x lookback x features, C order, oldest row first; NaN is a missing value
 
-Binary answer: the same frame with "TGA1", the header map {model_name, model_version, model_digest, revision} and
-float32 N x 3 probabilities in the order short, flat, long.
+Binary answer: the same frame with "TGA2", a header map and float32 numbers in the order short, flat, long::
+
+    model_name, model_version, model_digest   the champion
+    revision                                  of the traffic policy
+    challenger                                {model_name, model_version, model_digest}; only while one is scored
+    arms                                      N bytes: 0 champion, 1 challenger, 2 blend; only where one is not 0
+    N x 3                                     what is traded
+    2 x N x 3                                 only with a challenger: what champion and challenger said, NaN where the
+                                              challenger said nothing usable
 """
 
 import struct
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain import CLASSES, PredictionRequest
+from core.domain import CLASSES, AnsweredBy, PredictionRequest
 from core.errors import BadInputError
-from serving.predictor import Answer
+from serving.answer import ARMS, Answer, AnswerHeader
+from serving.traffic.policy import Arm
 
 BINARY = "application/octet-stream"
 JSON = "application/json"
 REQUEST_MAGIC = b"TGQ1"
-ANSWER_MAGIC = b"TGA1"
+ANSWER_MAGIC = b"TGA2"
 MAXIMUM_ROWS = 8192  # instruments in one request; the largest honest batch is a backfill of 1,024s
 MAXIMUM_BODY = 64 * 1024 * 1024  # bytes; 8,192 rows of 20 x 60 floats are 39 MB
 _PREFIX = struct.Struct("<4sI")
@@ -47,15 +56,6 @@ class RequestHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     features: int
 
 
-class AnswerHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who answered."""
-
-    model_name: str
-    model_version: str
-    model_digest: str
-    revision: int
-
-
 class JsonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The JSON form of a request; ``features`` is nested [instrument][row][feature], null is a missing value."""
 
@@ -67,24 +67,45 @@ class JsonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     features: list[list[list[float | None]]]
 
 
-class JsonPrediction(msgspec.Struct, frozen=True):
-    """The probabilities for one instrument."""
+class JsonAlternative(msgspec.Struct, frozen=True):
+    """What a scored version said that is not traded by itself."""
+
+    arm: Arm
+    probability_short: float
+    probability_flat: float
+    probability_long: float
+
+
+class JsonPrediction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The probabilities for one instrument; ``arm`` is left out where it is the champion."""
 
     decision_id: str
     instrument: str
     probability_short: float
     probability_flat: float
     probability_long: float
+    arm: Arm = Arm.CHAMPION
+    alternatives: tuple[JsonAlternative, ...] = ()
 
 
-class JsonAnswer(msgspec.Struct, frozen=True):
-    """The JSON form of an answer."""
+class JsonVersion(msgspec.Struct, frozen=True):
+    """The version behind an arm."""
+
+    arm: Arm
+    model_name: str
+    model_version: str
+    model_digest: str
+
+
+class JsonAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The JSON form of an answer; the first three fields are the champion's, ``versions`` all arms of a release."""
 
     model_name: str
     model_version: str
     model_digest: str
     revision: int
     predictions: list[JsonPrediction]
+    versions: tuple[JsonVersion, ...] = ()
 
 
 _request_header_decoder = msgspec.msgpack.Decoder(RequestHeader)
@@ -106,7 +127,7 @@ def encode_request(request: PredictionRequest) -> bytes:
         lookback,
         features,
     )
-    return _frame(REQUEST_MAGIC, header, request.features)
+    return _head(REQUEST_MAGIC, header) + np.ascontiguousarray(request.features, dtype="<f4").tobytes()
 
 
 def decode_request(body: bytes) -> PredictionRequest:
@@ -129,18 +150,25 @@ def decode_request(body: bytes) -> PredictionRequest:
 
 def encode_answer(answer: Answer) -> bytes:
     """Return the binary body of an answer."""
-    return _frame(ANSWER_MAGIC, _answer_header(answer), answer.probabilities)
+    values = np.ascontiguousarray(answer.probabilities, dtype="<f4").tobytes()
+    if answer.scored is None:
+        return _champion_head(answer.header) + values
+    return _head(ANSWER_MAGIC, answer.header) + values + np.ascontiguousarray(answer.scored, dtype="<f4").tobytes()
 
 
-def decode_answer(body: bytes) -> tuple[AnswerHeader, NDArray[np.float32]]:
-    """Read the binary body of an answer: who answered, and the probabilities float32 [N, 3].
+def decode_answer(body: bytes) -> Answer:
+    """Read the binary body of an answer.
 
     Raises:
         BadInputError: the body is not an answer.
     """
     header, offset = _unframe(ANSWER_MAGIC, body, _answer_header_decoder)
-    rows = (len(body) - offset) // (4 * len(CLASSES))
-    return header, _floats(body, offset, (rows, len(CLASSES)))
+    parts = 1 if header.challenger is None else 3
+    rows = (len(body) - offset) // (parts * 4 * len(CLASSES))
+    if header.arms and (header.challenger is None or len(header.arms) != rows or max(header.arms) >= len(ARMS)):
+        raise BadInputError(f"header: arms {header.arms[:8].hex()} of {len(header.arms)} rows do not fit {rows} rows")
+    values = _floats(body, offset, (parts, rows, len(CLASSES)))
+    return Answer(header, values[0], None if parts == 1 else values[1:])
 
 
 def decode_json_request(body: bytes) -> PredictionRequest:
@@ -174,17 +202,32 @@ def decode_json_request(body: bytes) -> PredictionRequest:
 
 def encode_json_answer(request: PredictionRequest, answer: Answer) -> bytes:
     """Return the JSON body of an answer."""
-    header = _answer_header(answer)
-    rows = zip(request.decision_ids, request.instruments, answer.probabilities.tolist(), strict=True)
-    predictions = [JsonPrediction(decision_id, instrument, *values) for decision_id, instrument, values in rows]
-    return _json_encoder.encode(
-        JsonAnswer(header.model_name, header.model_version, header.model_digest, header.revision, predictions)
+    header = answer.header
+    champion = (header.model_name, header.model_version, header.model_digest, header.revision)
+    if header.challenger is None:
+        rows = zip(request.decision_ids, request.instruments, answer.probabilities.tolist(), strict=True)
+        plain = [JsonPrediction(decision_id, instrument, *values) for decision_id, instrument, values in rows]
+        return _json_encoder.encode(JsonAnswer(*champion, plain))
+    predictions = [
+        JsonPrediction(
+            one.decision_id,
+            one.instrument,
+            one.probability_short,
+            one.probability_flat,
+            one.probability_long,
+            Arm(one.arm),
+            tuple(
+                JsonAlternative(Arm(other.arm), other.probability_short, other.probability_flat, other.probability_long)
+                for other in one.alternatives
+            ),
+        )
+        for one in answer.predictions(request, AnsweredBy.SERVE)
+    ]
+    versions = tuple(
+        JsonVersion(arm, name.model_name, name.model_version, name.model_digest)
+        for arm, name in ((Arm.CHAMPION, header.champion), (Arm.CHALLENGER, header.challenger))
     )
-
-
-def _answer_header(answer: Answer) -> AnswerHeader:
-    package = answer.champion.package
-    return AnswerHeader(package.manifest.name, answer.champion.version, package.model_digest, answer.champion.revision)
+    return _json_encoder.encode(JsonAnswer(*champion, predictions, versions))
 
 
 def _checked(request: PredictionRequest) -> PredictionRequest:
@@ -199,11 +242,16 @@ def _checked(request: PredictionRequest) -> PredictionRequest:
     return request
 
 
-def _frame(magic: bytes, header: msgspec.Struct, values: NDArray[np.float32]) -> bytes:
+@lru_cache(maxsize=64)
+def _champion_head(header: AnswerHeader) -> bytes:
+    """Return the head of an answer of one version: the same for all its answers under one revision."""
+    return _head(ANSWER_MAGIC, header)
+
+
+def _head(magic: bytes, header: msgspec.Struct) -> bytes:
+    """Return everything of a frame before its numbers."""
     head = _encoder.encode(header)
-    padding = -(_PREFIX.size + len(head)) % _ALIGNMENT
-    content = np.ascontiguousarray(values, dtype="<f4").tobytes()
-    return b"".join((_PREFIX.pack(magic, len(head)), head, bytes(padding), content))
+    return b"".join((_PREFIX.pack(magic, len(head)), head, bytes(-(_PREFIX.size + len(head)) % _ALIGNMENT)))
 
 
 def _unframe(magic: bytes, body: bytes, decoder: "msgspec.msgpack.Decoder[Header]") -> tuple[Header, int]:

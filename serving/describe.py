@@ -7,6 +7,8 @@ import msgspec
 
 from serving.codec import BINARY, JSON, MAXIMUM_BODY, MAXIMUM_ROWS, JsonAnswer, JsonRequest
 from serving.codec import __doc__ as body_layout
+from serving.predictor import ServedPolicy
+from serving.store import Pointer
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -15,8 +17,18 @@ class Problem(msgspec.Struct, frozen=True):
     error: str
 
 
+class ChallengerState(msgspec.Struct, frozen=True):
+    """The second version of a policy; ``loaded`` says whether it answers here."""
+
+    version: str
+    model_name: str
+    model_digest: str
+    scope: str
+    loaded: bool
+
+
 class ModelState(msgspec.Struct, frozen=True):
-    """One served version."""
+    """What answers for one strategy; the fields of the version are the champion's, empty in a flat policy without."""
 
     strategy: str
     version: str
@@ -28,6 +40,10 @@ class ModelState(msgspec.Struct, frozen=True):
     feature_digest: str
     lookback: int
     features: tuple[str, ...]
+    mode: str  # of the traffic policy
+    share: float  # of the decisions that are the challenger's
+    flat: str  # why nobody answers; empty: somebody does
+    challenger: ChallengerState | None
 
 
 class State(msgspec.Struct, frozen=True):
@@ -38,11 +54,40 @@ class State(msgspec.Struct, frozen=True):
     failures: dict[str, str]
 
 
+def model_state(policy: ServedPolicy, pointer: Pointer) -> ModelState:
+    """Return the state of a policy from what is loaded and what was asked for."""
+    manifest = policy.champion.package.manifest if policy.champion else None
+    second = pointer.challenger
+    return ModelState(
+        strategy=policy.strategy,
+        version=pointer.version,
+        model_name=manifest.name if manifest else "",
+        model_digest=pointer.model_digest,
+        evidence_digest=pointer.evidence_digest,
+        scope=pointer.approval.scope if pointer.approval else "",
+        revision=policy.revision,
+        feature_digest=manifest.feature_digest if manifest else "",
+        lookback=manifest.lookback if manifest else 0,
+        features=manifest.features if manifest else (),
+        mode=policy.traffic.mode,
+        share=policy.traffic.share,
+        flat=policy.flat,
+        challenger=second
+        and ChallengerState(
+            version=second.version,
+            model_name=second.model_name,
+            model_digest=second.model_digest,
+            scope=second.approval.scope,
+            loaded=policy.challenger is not None,
+        ),
+    )
+
+
 PROBLEMS = {
     400: "The body is malformed; the error names the field.",
     404: "No such path.",
     405: "The path has another method.",
-    409: "The features are not those the served model was made for.",
+    409: "The features are not those the served model was made for, or the strategy is flat: nobody answers.",
     413: f"The body is larger than {MAXIMUM_BODY} bytes.",
     415: f"The content type is neither {BINARY} nor {JSON}.",
     500: "The model failed.",
@@ -76,7 +121,7 @@ def openapi() -> dict[str, Any]:
         "paths": {
             "/v1/predict": {
                 "post": {
-                    "summary": f"Ask the champion of a strategy, 1 to {MAXIMUM_ROWS} instruments at one decision time",
+                    "summary": f"Ask the policy of a strategy, 1 to {MAXIMUM_ROWS} instruments at one decision time",
                     "requestBody": {"required": True, "content": {**content("JsonRequest"), **binary}},
                     "responses": {
                         "200": {

@@ -16,9 +16,10 @@ from core.domain import PredictionRequest
 from core.errors import BadInputError, IntegrityError, RefusedError
 from core.logging import get_logger
 from serving import codec
-from serving.describe import ModelState, Problem, State, openapi, page
+from serving.describe import Problem, State, model_state, openapi, page
 from serving.loader import ChampionLoader
-from serving.predictor import Answer, NoModelError, PredictorCore
+from serving.predictor import Answer, FlatError, NoModelError, PredictorCore
+from serving.traffic.exposition import ArmCollector
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -39,7 +40,7 @@ class _ReplyError(Exception):
 
 
 class PredictionApplication:
-    """ASGI application over a ``PredictorCore``; its lifespan starts and stops the ``ChampionLoader``."""
+    """ASGI application over a ``PredictorCore``; its lifespan starts and stops loader and statistics."""
 
     def __init__(self, core: PredictorCore, loader: ChampionLoader) -> None:
         self._core = core
@@ -56,13 +57,15 @@ class PredictionApplication:
         )
         self._champion = Gauge(
             "tidegate_serving_champion_revision",
-            "Pointer revision of the champion that answers",
+            "Policy revision of the champion that answers",
             ["strategy", "version", "model_digest"],
             registry=self._registry,
         )
         self._failures = Gauge(
-            "tidegate_serving_load_failures", "Pointers that could not be installed", registry=self._registry
+            "tidegate_serving_load_failures", "Policies that could not be installed whole", registry=self._registry
         )
+        if core.statistics is not None:
+            self._registry.register(ArmCollector(core.statistics))
         self._routes: dict[str, tuple[str, Callable[[], tuple[int, bytes, bytes]]]] = {
             "/healthz": ("GET", self._health),
             "/readyz": ("GET", self._readiness),
@@ -81,9 +84,13 @@ class PredictionApplication:
         await receive()
         # Before the first request is let in: a restarted replica answers from its disk, or says why not.
         await asyncio.to_thread(self._loader.start)
+        if self._core.statistics is not None:
+            self._core.statistics.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._loader.stop()
+        if self._core.statistics is not None:
+            self._core.statistics.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -123,6 +130,8 @@ class PredictionApplication:
             return _problem(reply.status, str(reply))
         except BadInputError as error:
             return _problem(400, error.message)
+        except FlatError as error:  # a decision, not a failure: nobody is to be asked in our place
+            return _problem(409, error.message)
         except NoModelError as error:
             return _problem(503, error.message)
         except RefusedError as error:
@@ -145,34 +154,23 @@ class PredictionApplication:
         return self._state(200, "ok")
 
     def _readiness(self) -> tuple[int, bytes, bytes]:
-        if self._core.champions:
+        if self._core.policies:
             return self._state(200, "ready")
         return self._state(503, "no verified model is loaded; publish one")
 
     def _state(self, status: int, words: str) -> tuple[int, bytes, bytes]:
-        models: list[ModelState] = []
-        for strategy, champion in sorted(self._core.champions.items()):
-            manifest = champion.package.manifest
-            models.append(
-                ModelState(
-                    strategy=strategy,
-                    version=champion.version,
-                    model_name=manifest.name,
-                    model_digest=manifest.model_digest,
-                    evidence_digest=champion.package.evidence_digest,
-                    scope=self._loader.pointers[strategy].approval.scope,
-                    revision=champion.revision,
-                    feature_digest=manifest.feature_digest,
-                    lookback=manifest.lookback,
-                    features=manifest.features,
-                )
-            )
-        return status, b"application/json", _JSON_ENCODER.encode(State(words, tuple(models), self._loader.failures))
+        models = tuple(
+            model_state(policy, self._loader.pointers[strategy])
+            for strategy, policy in sorted(self._core.policies.items())
+        )
+        return status, b"application/json", _JSON_ENCODER.encode(State(words, models, self._loader.failures))
 
     def _metrics(self) -> tuple[int, bytes, bytes]:
         self._champion.clear()
-        for strategy, champion in self._core.champions.items():
-            self._champion.labels(strategy, champion.version, champion.package.model_digest).set(champion.revision)
+        for strategy, policy in self._core.policies.items():
+            if policy.champion is not None:
+                name = policy.champion.name
+                self._champion.labels(strategy, name.model_version, name.model_digest).set(policy.revision)
         self._failures.set(len(self._loader.failures))
         return 200, b"text/plain; version=0.0.4; charset=utf-8", generate_latest(self._registry)
 

@@ -1,4 +1,4 @@
-"""The trader's own champion: answers in process when Ray Serve does not, from the same disk store."""
+"""The trader's own predictor: carries out the same policy in process when Ray Serve does not, from the same store."""
 
 from pathlib import Path
 from types import TracebackType
@@ -13,13 +13,14 @@ from serving.store import ModelStore, Pointer
 class LocalPredictor:
     """A ``core.domain.Predictor`` over onnxruntime in this process; says ``answered_by=local``.
 
-    Use it as a context manager: inside, a thread follows the pointers, so that the local champion is the served one.
+    Use it as a context manager: inside, a thread follows the policies, so that what is local is what is served.
     """
 
-    def __init__(self, root: Path, poll_seconds: float = 0.5) -> None:
+    def __init__(self, root: Path, poll_seconds: float = 0.1) -> None:
         """``root`` is ``<state>/serving``."""
         self.core = PredictorCore()
-        self._loader = ChampionLoader(ModelStore(root), self.core, poll_seconds)
+        self._store = ModelStore(root)
+        self._loader = ChampionLoader(self._store, self.core, poll_seconds)
 
     def __enter__(self) -> Self:
         self._loader.start()
@@ -31,12 +32,23 @@ class LocalPredictor:
         self._loader.stop()
 
     def pointer(self, strategy: str) -> Pointer | None:
-        """Return the installed pointer with its approval: the trader reads version and scope from it."""
+        """Return the installed policy with its approvals: the trader reads version and scope from it."""
         return self._loader.pointers.get(strategy)
+
+    def policy_at(self, strategy: str, revision: int) -> Pointer | None:
+        """Return a policy by its revision, None when this machine never had it; the installed one needs no file.
+
+        Raises:
+            IntegrityError: its file is damaged.
+        """
+        installed = self.pointer(strategy)
+        if installed is not None and installed.revision == revision:
+            return installed
+        return self._store.policy_at(strategy, revision)
 
     @property
     def failures(self) -> dict[str, str]:
-        """What is wrong with the pointers that could not be installed, by strategy."""
+        """What is wrong with policies that could not be installed whole, by strategy."""
         return self._loader.failures
 
     async def predict(self, request: PredictionRequest) -> list[Prediction]:
@@ -45,6 +57,6 @@ class LocalPredictor:
         Runs inline: one decision time is tens of microseconds, less than a hop to another thread.
 
         Raises:
-            RefusedError: no verified model for this request.
+            RefusedError: no verified model for this request, or the policy is flat.
         """
         return self.core.predict(request).predictions(request, AnsweredBy.LOCAL)

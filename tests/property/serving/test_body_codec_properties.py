@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from serving_packages import verified
 
 from core.domain import PredictionRequest
 from core.errors import BadInputError
 from serving import codec
-from serving.predictor import Answer, Champion, PredictorCore
+from serving.answer import Answer, AnswerHeader, VersionName
 
 names = st.text(st.characters(blacklist_categories=["Cs"]), max_size=12)
+small_names = st.text(st.characters(blacklist_categories=["Cs"]), max_size=8)
 floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
@@ -115,18 +115,40 @@ def test_json_features_of_any_shape_are_windows_or_refused(features: object) -> 
         assert decoded.features.size > 0
 
 
-@pytest.fixture(scope="module")
-def champion(tmp_path_factory: pytest.TempPathFactory) -> Champion:
-    core = PredictorCore()
-    return core.install(verified(tmp_path_factory.mktemp("package")), version="3", revision=5)
+@given(st.data())
+def test_binary_answer_round_trip_is_exact(data: st.DataObject) -> None:
+    rows = data.draw(st.integers(1, 9))
+    names = st.builds(VersionName, small_names, small_names, small_names)
+    challenger = data.draw(st.none() | names)
+    arms = data.draw(st.just(b"") | st.lists(st.integers(0, 2), min_size=rows, max_size=rows).map(bytes))
+    champion = data.draw(names)
+    header = AnswerHeader(
+        champion.model_name,
+        champion.model_version,
+        champion.model_digest,
+        data.draw(st.integers(0, 2**40)),
+        challenger,
+        arms if challenger else b"",
+    )
+    probabilities = data.draw(hnp.arrays(np.float32, (rows, 3), elements=floats))
+    scored = data.draw(hnp.arrays(np.float32, (2, rows, 3), elements=floats)) if challenger else None
+    decoded = codec.decode_answer(codec.encode_answer(Answer(header, probabilities, scored)))
+    assert decoded.header == header
+    assert decoded.probabilities.tobytes() == probabilities.tobytes()
+    assert (decoded.scored is None) == (scored is None)
+    assert scored is None or decoded.scored is None or decoded.scored.tobytes() == scored.tobytes()
 
 
-@given(probabilities=hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.just(3)), elements=floats))
-def test_binary_answer_round_trip_is_exact(champion: Champion, probabilities: np.ndarray) -> None:
-    header, decoded = codec.decode_answer(codec.encode_answer(Answer(champion, probabilities)))
-    assert decoded.tobytes() == probabilities.tobytes()
-    assert (header.model_version, header.revision) == ("3", 5)
-    assert header.model_digest == champion.package.model_digest
+def test_arms_that_do_not_fit_the_rows_are_refused() -> None:
+    values, scored = np.zeros((2, 3), np.float32), np.zeros((2, 2, 3), np.float32)
+    for challenger, arms in (
+        (VersionName("m", "2", "d"), b"\0"),
+        (VersionName("m", "2", "d"), b"\0\3"),
+        (None, b"\0\1"),
+    ):
+        answer = Answer(AnswerHeader("m", "1", "c", 1, challenger, arms), values, scored if challenger else None)
+        with pytest.raises(BadInputError, match="arms"):
+            codec.decode_answer(codec.encode_answer(answer))
 
 
 def test_hostile_headers_allocate_nothing() -> None:

@@ -31,7 +31,7 @@ async def test_live_answers_pass_until_a_paper_version_is_published(tmp_path: Pa
         assert len(await guard.predict(request_for(first))) == 3
         put_in_store(store, second, "2", sequence=2, scope=Scope.PAPER)
         _await_version(local, "2")
-        with pytest.raises(RefusedError, match="approved for paper, not for a live account"):
+        with pytest.raises(RefusedError, match="the champion, is approved for paper, not for a live account"):
             await guard.predict(request_for(second))
 
 

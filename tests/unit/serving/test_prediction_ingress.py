@@ -15,15 +15,23 @@ import uvicorn
 from serving_packages import put_in_store, request_for, verified
 
 from core.domain import PredictionRequest
+from core.settings import ServingSettings
 from serving import codec
 from serving.application import build_asgi
+from serving.limits import Limits
 from serving.release.evidence import VerifiedPackage
 from serving.store import ModelStore
 
 
 @contextlib.asynccontextmanager
 async def serving(root: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    config = uvicorn.Config(build_asgi(root, 0.05), host="127.0.0.1", port=0, log_level="error", lifespan="on")
+    config = uvicorn.Config(
+        build_asgi(root, 0.05, Limits.of(ServingSettings()), None),
+        host="127.0.0.1",
+        port=0,
+        log_level="error",
+        lifespan="on",
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
@@ -61,15 +69,15 @@ async def test_binary_and_json_give_the_models_answers(tmp_path: Path, package: 
             headers = {"content-type": codec.BINARY}
             async with http.post("/v1/predict", data=codec.encode_request(request), headers=headers) as response:
                 assert response.status == 200
-                header, probabilities = codec.decode_answer(await response.read())
-            assert np.array_equal(probabilities, expected)
-            assert (header.model_version, header.model_digest) == ("7", package.model_digest)
+                answer = codec.decode_answer(await response.read())
+            assert np.array_equal(answer.probabilities, expected)
+            assert (answer.header.model_version, answer.header.model_digest) == ("7", package.model_digest)
             async with http.post("/v1/predict", json=json_body(request)) as response:
                 assert response.status == 200
-                answer = msgspec.json.decode(await response.read(), type=codec.JsonAnswer)
-            long = np.array([p.probability_long for p in answer.predictions], np.float32)
+                document = msgspec.json.decode(await response.read(), type=codec.JsonAnswer)
+            long = np.array([p.probability_long for p in document.predictions], np.float32)
             assert np.array_equal(long, expected[:, 2])
-            assert [p.decision_id for p in answer.predictions] == list(request.decision_ids)
+            assert [p.decision_id for p in document.predictions] == list(request.decision_ids)
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,8 @@ def test_two_strategies_do_not_disturb_each_other_and_the_previous_version_stays
     core = PredictorCore()
     for package, version in ((first, "1"), (other, "1"), (second, "2")):
         core.install(package, version=version, revision=int(version))
-    assert core.champion("tidegate-test").package is second
-    assert core.champion("other").package is other
+    assert core.policy("tidegate-test").champion.package is second
+    assert core.policy("other").champion.package is other
     assert core.loaded(first.evidence_digest) is first
     third = verified(tmp_path / "d", bias=2.0)
     core.install(third, version="3", revision=3)
@@ -96,8 +96,8 @@ def test_swapping_under_load_never_mixes_versions(tmp_path: Path) -> None:
     try:
         for _ in range(3000):
             answer = core.predict(request)
-            seen.add(answer.champion.version)
-            assert np.array_equal(answer.probabilities, expected[answer.champion.version])
+            seen.add(answer.header.model_version)
+            assert np.array_equal(answer.probabilities, expected[answer.header.model_version])
     finally:
         stop.set()
         thread.join()
@@ -128,13 +128,13 @@ async def test_local_predictor_follows_the_pointer_and_keeps_the_champion_when_t
     folder = store.package_folder("tidegate-test", second.evidence_digest)
     (folder / "model.onnx").write_bytes(b"damaged")
     loader.refresh()
-    assert core.champion("tidegate-test").version == "1"
+    assert core.policy("tidegate-test").champion.version == "1"
     assert "model.onnx" in loader.failures["tidegate-test"]
     loader.refresh()
     assert loader.failure_count == 1
     store.add(second)  # the publisher repairs a damaged copy
     loader.refresh()
-    assert core.champion("tidegate-test").version == "2"
+    assert core.policy("tidegate-test").champion.version == "2"
     assert loader.failures == {}
     assert changed.is_set()
     with LocalPredictor(tmp_path / "serving") as local:
