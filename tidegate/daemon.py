@@ -80,7 +80,7 @@ def _start(supervisor: Supervisor, settings: Settings, workspace: Path, without:
     if settings.redis.url is None:
         wanted.append(redis_service(state))
     if settings.mlflow.tracking_uri is None:
-        wanted.append(mlflow_service(state, settings.mlflow.port))
+        wanted.append(mlflow_service(state, settings.mlflow.port, settings=settings))
     prefect = prefect_service(state, settings.prefect.port)
     if settings.prefect.api_url is None:
         wanted.append(prefect)

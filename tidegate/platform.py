@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.settings import Settings
+from tidegate.mlflow_app.account import sign_in_this_process
 from tidegate.processes.records import RunRecord, read_records
 from tidegate.services.environment import platform_environment, quiet_this_process
 
@@ -54,6 +55,7 @@ def platform(
         UnavailableError: a server does not come up.
     """
     quiet_this_process()
+    sign_in_this_process(settings)
     state = settings.state
     alive = running(state)
     mlflow_uri = settings.mlflow.tracking_uri or (alive["mlflow"].url if "mlflow" in alive else "")

@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +10,13 @@ from urllib.parse import urlsplit
 Check = Callable[[], bool]
 
 
-def request(method: str, url: str, body: object = None, timeout_seconds: float = 2.0) -> tuple[int, Any]:
+def request(
+    method: str,
+    url: str,
+    body: object = None,
+    timeout_seconds: float = 2.0,
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, Any]:
     """Send one request and return the status and the parsed answer, or its text where it is not JSON.
 
     Raises:
@@ -21,7 +27,8 @@ def request(method: str, url: str, body: object = None, timeout_seconds: float =
     try:
         path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
         content = None if body is None else json.dumps(body)
-        connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+        kind = {"Content-Type": "application/json"} if content else {}
+        connection.request(method, path, content, {**kind, **(headers or {})})
         response = connection.getresponse()
         text = response.read()
     except http.client.HTTPException as error:
@@ -34,24 +41,36 @@ def request(method: str, url: str, body: object = None, timeout_seconds: float =
         return response.status, text.decode(errors="replace")
 
 
-def request_json(method: str, url: str, body: object = None, timeout_seconds: float = 2.0) -> Any:
+def request_json(
+    method: str,
+    url: str,
+    body: object = None,
+    timeout_seconds: float = 2.0,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     """Send one request and return the parsed answer.
 
     Raises:
         OSError: no connection, or the answer's status is not 2xx.
     """
-    status, answer = request(method, url, body, timeout_seconds)
+    status, answer = request(method, url, body, timeout_seconds, headers)
     if not 200 <= status < 300:
         raise OSError(f"{url} answered {status}")
     return answer
 
 
-def answers(method: str, url: str, body: object = None, accept: Callable[[Any], bool] = lambda answer: True) -> Check:
+def answers(
+    method: str,
+    url: str,
+    body: object = None,
+    accept: Callable[[Any], bool] = lambda answer: True,
+    headers: Mapping[str, str] | None = None,
+) -> Check:
     """Return a check that sends the request and lets ``accept`` judge the answer."""
 
     def check() -> bool:
         try:
-            return accept(request_json(method, url, body))
+            return accept(request_json(method, url, body, headers=headers))
         except OSError:
             return False
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.settings import Settings
+from tidegate.mlflow_app.account import sign_in
 
 # Nothing reports home, and nothing starts a server of its own accord.
 QUIET: Mapping[str, str] = {
@@ -40,6 +41,7 @@ def platform_environment(
     state = (state or settings.state).absolute()
     environment = {
         **QUIET,
+        **sign_in(settings),
         "TIDEGATE_STATE_DIRECTORY": str(state),
         "TIDEGATE_LOGGING__FORMAT": settings.logging.format,
         "TIDEGATE_LOGGING__LEVEL": settings.logging.level,

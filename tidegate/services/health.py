@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from core.settings import get_settings
+from tidegate.mlflow_app.account import authorization
 from tidegate.processes.memory import proportional_set_size, tree
 from tidegate.processes.readiness import request, request_json
 from tidegate.processes.records import RunRecord
@@ -78,7 +80,8 @@ def _ask(record: RunRecord) -> str:
         client.close()
         return f"{keys} keys"
     if name == "mlflow":
-        found = request_json("GET", f"{url}/api/2.0/mlflow/registered-models/search")
+        search = f"{url}/api/2.0/mlflow/registered-models/search"
+        found = request_json("GET", search, headers=authorization(get_settings()))
         return f"{len(found.get('registered_models', []))} registered models"
     if name == "prefect":
         return f"{request_json('POST', f'{url}/flow_runs/count', {})} flow runs"
