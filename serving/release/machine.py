@@ -29,6 +29,7 @@ class EntryChecks(msgspec.Struct, frozen=True, kw_only=True):
     rejected: bool = False  # the latest decision on the model is a rejection
     champion: str = ""  # model digest of who answers now; empty: nobody
     package_problem: str = ""  # why the package cannot be served; empty: it holds
+    comparison_problem: str = ""  # why it cannot be scored beside the champion; empty: it can
 
 
 def next_transition(
@@ -50,9 +51,11 @@ def next_transition(
         case ReleaseState.CANDIDATE:
             return _candidate(release, policy, now_ns, checks)
         case ReleaseState.APPROVED:
-            return _stopped(checks) or _approved(release, policy, now_ns, checks)
+            return _stopped(checks) or _approved(release, policy, now_ns, checks) or _again(release, checks)
         case ReleaseState.SHADOW | ReleaseState.CANARY:
-            return _stopped(checks) or _scored(release, policy, findings, now_ns, checks)
+            return _stopped(checks) or _scored(release, policy, findings, now_ns, checks) or _again(release, checks)
+        case ReleaseState.CHAMPION:
+            return _again(release, checks)
         case _:
             return None
 
@@ -134,6 +137,21 @@ def _candidate(release: Release, policy: ReleasePolicy, now_ns: int, checks: Ent
     return _expired(release, policy.review_days, now_ns, "nobody decided on it")
 
 
+def _again(release: Release, checks: EntryChecks) -> Transition | None:
+    """A version that was approved once more stands on the newer approval from now on."""
+    approval = checks.approval
+    if approval is None or approval.sequence <= release.approval:
+        return None
+    return Transition(
+        to=release.state,
+        cause=Cause.REVIEWER,
+        reason=f"approved again, for {approval.scope}, by {approval.by}: {approval.reason}",
+        step=release.step,
+        figures={"approval_hash": approval.hash},
+        approval=approval.sequence,
+    )
+
+
 def _stopped(checks: EntryChecks) -> Transition | None:
     if checks.rejected or checks.approval is None:
         reason = "its approval was withdrawn" if checks.rejected else "its approval no longer stands"
@@ -146,6 +164,8 @@ def _stopped(checks: EntryChecks) -> Transition | None:
 def _approved(release: Release, policy: ReleasePolicy, now_ns: int, checks: EntryChecks) -> Transition | None:
     if checks.champion == release.model_digest:
         return Transition(to=ReleaseState.CHAMPION, cause=Cause.RULES, reason="its model is the champion already")
+    if checks.champion and checks.comparison_problem:
+        return _expired(release, policy.review_days, now_ns, checks.comparison_problem)
     if checks.champion:
         return Transition(
             to=ReleaseState.SHADOW,
@@ -176,7 +196,10 @@ def _scored(
                     cause=Cause.RULES,
                     reason=f"the test for {name} reached an e-value of {test.largest_e_value:.3g} "
                     f"(limit {1 / alpha:.3g}) after {test.observations} blocks",
-                    figures=figures_of(findings),
+                    figures={
+                        **figures_of(findings),
+                        "trigger": {"test": name, "value": _finite(test.largest_e_value), "limit": 1 / alpha},
+                    },
                 )
         if not missing(release, policy, findings):
             return _onward(release, policy, findings)

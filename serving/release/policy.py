@@ -19,9 +19,9 @@ TestName = Literal["benefit", "harm", "calibration"]
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a step is left. Harm ends a release in every step; ``tests`` says what else is asked."""
 
-    minimum_decisions: int  # whose outcome is known
-    minimum_blocks: int  # of outcomes, as the online tests count them
-    maximum_days: float  # after them the release expires
+    minimum_decisions: int = 300  # whose outcome is known
+    minimum_blocks: int = 5  # of outcomes, as the online tests count them
+    maximum_days: float = 90.0  # after them the release expires
     tests: tuple[TestName, ...] = ("harm", "calibration")
 
 
@@ -47,7 +47,7 @@ class Alphas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ReleasePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of the section. ``steps`` are the canary's."""
+    """All of the section; the defaults are those of the repository's ``params.yaml``, argued there."""
 
     first: Literal["direct", "wait"] = "direct"
     four_eyes: bool = False
@@ -55,8 +55,12 @@ class ReleasePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     block_seconds: int = 3600
     bento: bool = True
     alpha: Alphas = Alphas()
-    shadow: Step
-    canary: tuple[CanaryStep, ...] = ()
+    shadow: Step = Step(minimum_decisions=400, minimum_blocks=10, maximum_days=120.0)
+    canary: tuple[CanaryStep, ...] = (
+        CanaryStep(share=0.05),
+        CanaryStep(share=0.25),
+        CanaryStep(share=0.5, maximum_days=180.0, tests=("benefit", "harm", "calibration")),
+    )
     hand_over: HandOver = HandOver()
 
     @classmethod

@@ -64,9 +64,11 @@ def _edges() -> tuple[Edge, ...]:
         Edge(S.APPROVED, S.CHAMPION, rules | operator, "no champion stands and `first: direct`; or `promote --now`"),
         Edge(S.SHADOW, S.CANARY, rules, "the exit tests of shadow hold"),
         Edge(S.SHADOW, S.CHAMPION, rules | operator, "they hold and there is no canary; or `promote --now`"),
-        Edge(S.CANARY, S.CANARY, rules, "the exit tests of a step hold: the next step"),
+        Edge(S.APPROVED, S.APPROVED, reviewer, "approved again, for another scope"),
+        Edge(S.SHADOW, S.SHADOW, reviewer, "approved again, for another scope: the comparison goes on"),
+        Edge(S.CANARY, S.CANARY, rules | reviewer, "the exit tests of a step hold: the next step; or approved again"),
         Edge(S.CANARY, S.CHAMPION, rules | operator, "the exit tests of the last step hold; or `promote --now`"),
-        Edge(S.CHAMPION, S.CHAMPION, reviewer, "the same version was approved again, for another scope or evidence"),
+        Edge(S.CHAMPION, S.CHAMPION, reviewer, "approved again, for another scope: it stands on the new approval"),
         Edge(S.CHAMPION, S.RETIRED, rules | operator, "a successor took its place"),
         Edge(S.CHAMPION, S.ROLLED_BACK, rollback, "a guard or a person took it back"),
     ]
@@ -173,7 +175,7 @@ def check_way(release: Release | None, transition: Transition) -> None:
         )
     expected = 0
     if transition.to is ReleaseState.CANARY and release is not None and before is ReleaseState.CANARY:
-        expected = release.step + 1
+        expected = release.step + (transition.cause is Cause.RULES)
     if transition.step != expected:
         raise RefusedError(
             f"{what}: step {transition.step + 1} of {transition.to} is not the next one ({expected + 1})"
@@ -181,14 +183,16 @@ def check_way(release: Release | None, transition: Transition) -> None:
     approval = transition.approval or (release.approval if release else 0)
     if transition.to in OPEN | {ReleaseState.CHAMPION} and approval <= 0:
         raise RefusedError(f"{what} has no approval: it cannot become {transition.to}")
-    if transition.to is ReleaseState.SHADOW and not transition.against:
+    if transition.to is before and transition.cause is Cause.REVIEWER and not transition.approval:
+        raise RefusedError(f"{what} was not approved again: it stays {before}")
+    if transition.to is ReleaseState.SHADOW and not (transition.against or (release and release.against)):
         raise RefusedError(f"{what} has no champion to be compared with: it cannot become {transition.to}")
 
 
 def follow(release: Release | None, record: TransitionRecord) -> Release:
     """Return what a release becomes with its next record."""
-    moved = release is None or (record.before, release.step) != (str(record.after), record.step)
-    compared = record.market_ns if record.after is ReleaseState.SHADOW else release.compared_ns if release else 0
+    moved = release is None or (release.state, release.step) != (record.after, record.step)
+    compared = release.compared_ns if release else 0
     return Release(
         release_id=record.release_id,
         strategy=record.strategy,
@@ -202,7 +206,7 @@ def follow(release: Release | None, record: TransitionRecord) -> Release:
         opened_ns=release.opened_ns if release else record.time_ns,
         entered_ns=record.time_ns if moved or release is None else release.entered_ns,
         market_ns=record.market_ns if moved or release is None else release.market_ns,
-        compared_ns=compared,
+        compared_ns=record.market_ns if moved and record.after is ReleaseState.SHADOW else compared,
         policy=release.policy if release else record.figures.get("policy", {}),
         number=record.number,
         sequence=record.sequence,
