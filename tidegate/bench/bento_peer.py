@@ -4,14 +4,15 @@ BentoML imports this module in a process of its own; the model's path comes from
 """
 
 import os
-from typing import Annotated, Any
+from typing import Any
 
 import bentoml
 import numpy as np
 import onnxruntime
-from bentoml.validators import DType
 
-MODEL_VARIABLE = "TIDEGATE_BENCH_MODEL"
+from tidegate.bench.serving_processes import MODEL_VARIABLE
+
+Values = np.ndarray[Any, np.dtype[np.float32]]  # BentoML reads the type from this
 
 
 @bentoml.service(workers=1)
@@ -24,6 +25,6 @@ class BentoPeer:
         self._session = onnxruntime.InferenceSession(os.environ[MODEL_VARIABLE], options)
 
     @bentoml.api
-    def predict(self, features: Annotated[np.ndarray[Any, Any], DType("float32")]) -> np.ndarray[Any, Any]:
+    def predict(self, features: Values) -> Values:
         """Return the probabilities [N, 3] of ``features`` [N, L, F]."""
         return np.asarray(self._session.run(["probabilities"], {"features": features})[0])

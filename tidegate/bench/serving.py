@@ -27,10 +27,9 @@ from serving.client import ServeClient
 from serving.codec import BINARY, JSON, encode_request
 from serving.release.evidence import MODEL_FILE, VerifiedPackage
 from serving.store import ModelStore
-from tidegate.bench.bento_peer import MODEL_VARIABLE
 from tidegate.bench.machine import machine
 from tidegate.bench.serving_model import approved, write_tree_model
-from tidegate.bench.serving_processes import bentoml_server, inference_service, mlflow_server
+from tidegate.bench.serving_processes import MODEL_VARIABLE, bentoml_server, inference_service, mlflow_server
 from tidegate.bench.serving_wrappers import wrapper_costs
 
 BATCH = 1024

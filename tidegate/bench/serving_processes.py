@@ -15,6 +15,7 @@ from tidegate.processes.readiness import answers, read_ready_file
 from tidegate.services.environment import QUIET
 
 START_SECONDS = 180.0
+MODEL_VARIABLE = "TIDEGATE_BENCH_MODEL"  # where the bare BentoML service finds its file
 _ROOT = Path(__file__).resolve().parents[2]
 
 
