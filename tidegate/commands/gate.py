@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import ExitCode
+from tidegate.commands import gate_trace
 from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_settings, say
 from tidegate.commands.release import Name, Version, model_of
 
@@ -151,4 +152,5 @@ def _counts(counts: dict[str, int]) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
+    gate_trace.register(application)
     app.add_typer(application)
