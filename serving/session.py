@@ -60,7 +60,8 @@ class ModelSession:
 
     def run(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities float32 [N, 3] of ``features`` float32 [N, L, F]."""
-        return cast(NDArray[np.float32], self._session.run([OUTPUT_NAME], {INPUT_NAME: features})[0])
+        # In quotes: to build the type anew costs as much as a small model.
+        return cast("NDArray[np.float32]", self._session.run([OUTPUT_NAME], {INPUT_NAME: features})[0])
 
     def check_warmup(self) -> None:
         """Answer the warm-up vectors.
