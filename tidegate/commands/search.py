@@ -7,6 +7,7 @@ import typer
 
 from tidegate.commands import search_strategy
 from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_settings, say, table
+from tidegate.commands.searching import run_search_flow
 
 application = typer.Typer(
     name="search", help="Search parameters; every trial is a row of the trial ledger.", no_args_is_help=True
@@ -64,7 +65,6 @@ def hyperparameters(
     given = {"model": model, "objectives": objectives, "trials": trials, "minutes": minutes, "workers": workers}
     options = {name: value for name, value in given.items() if value is not None}
     prepare(folder, study, **options)  # refused before a server is started for nothing
-    from flows.run import run_flow
     from tidegate.platform import platform
     from tidegate.workspace import pipeline_environment
 
@@ -76,7 +76,7 @@ def hyperparameters(
     log = settings.state / "logs" / "flow-search-hyperparameters.log"
     with platform(settings, prefect=True, say=say) as addresses:
         environment = addresses.environment() | pipeline_environment(folder, settings.state)
-        outcome = run_flow("search_hyperparameters", parameters, environment=environment, on_event=tell, log_file=log)
+        outcome = run_search_flow("search_hyperparameters", parameters, environment, tell, log)
     finish(outcome, json, _text(outcome))
 
 
@@ -91,7 +91,12 @@ def _text(outcome: dict[str, Any]) -> str:
         }
         for entry in outcome["front"]
     ]
-    done = "params.yaml has the chosen values" if outcome["applied"] else f"patch: {outcome.get('patch', 'none')}"
+    if outcome["applied"]:
+        done = "params.yaml has the chosen values: `tidegate retrain` makes the version and its evidence"
+    elif "patch" in outcome:
+        done = f"patch: {outcome['patch']} (the same command with --apply writes the values into params.yaml)"
+    else:
+        done = "nothing to apply"
     found = f"\n\n{table(rows, ['trial', *names, 'parameters', 'row'])}" if rows else ""
     return f"{outcome['words']}{found}\n\n{done}\nreport: {outcome['report']}"
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_settings, say, table
+from tidegate.commands.searching import run_search_flow
 
 
 def strategy(
@@ -37,7 +38,6 @@ def strategy(
 
     folder = workspace_folder(str(workspace))
     check(folder, rule, generations, trials, minutes)  # refused before a server is started for nothing
-    from flows.run import run_flow
     from tidegate.platform import platform
     from tidegate.workspace import pipeline_environment
 
@@ -55,7 +55,7 @@ def strategy(
     log = settings.state / "logs" / "flow-search-strategy.log"
     with platform(settings, prefect=True, say=say) as addresses:
         environment = addresses.environment() | pipeline_environment(folder, settings.state)
-        outcome = run_flow("search_strategy", parameters, environment=environment, on_event=tell, log_file=log)
+        outcome = run_search_flow("search_strategy", parameters, environment, tell, log)
     finish(outcome, json, _text(outcome))
 
 
