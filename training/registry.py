@@ -1,6 +1,8 @@
 """The model registry: versions of ``tidegate-<market>``, each from its run, with package, signature and lineage."""
 
 import getpass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,8 @@ import numpy as np
 
 from core.errors import UnavailableError
 from core.files import write_json
+from serving.release.attached import EVIDENCE_FOLDER, why
 from serving.release.evidence import (
-    EVIDENCE_FILE,
     MODEL_FILE,
     PACKAGE_FILES,
     WARMUP_FILE,
@@ -30,13 +32,31 @@ def model_name(market: str) -> str:
     return f"tidegate-{market}"
 
 
-def register(tracker: Tracker, run: Run, folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Attached:
+    """What a version carries beside its package: the evidence in full, tags, and a text for the reviewer.
+
+    ``describe`` makes the text of the version's number, its experiment and its run.
+    """
+
+    files: tuple[Path, ...]
+    tags: Mapping[str, str]
+    describe: Callable[[str, str, str], str]
+
+
+def register(tracker: Tracker, find_run: Callable[[], Run], folder: Path, attached: Attached) -> dict[str, Any]:
     """Register a package as a model version, once: the same package again returns the version that is there.
+
+    A version is complete when it appears: package, evidence and tags are there before it. Only the description follows,
+    since it names the version's number; where a crash came between, the next call writes it. Nothing that is there is
+    written over: what a reviewer changed stays.
 
     Args:
         tracker: of the retraining.
-        run: the run that made the model; package and ONNX model are logged to it.
+        find_run: returns the run that made the model and that carries no version yet; package, evidence and ONNX model
+            are logged to it. Asked only when the version is new.
         folder: the package, with evidence.
+        attached: what the version carries beside it.
 
     Returns:
         What ``models/registered.json`` holds.
@@ -49,9 +69,12 @@ def register(tracker: Tracker, run: Run, folder: Path) -> dict[str, Any]:
 
     manifest, evidence = check_documents(folder)
     try:
-        version = _find(tracker, manifest, evidence) or _create(tracker, run, folder, manifest, evidence)
+        version = _find(tracker, manifest, evidence)
+        if version is None:
+            version = _create(tracker, find_run(), folder, manifest, evidence, attached)
+        _complete(tracker, version, attached)
     except MlflowException as error:
-        raise UnavailableError(f"the model registry does not answer: {str(error).splitlines()[0]}") from None
+        raise UnavailableError(f"the model registry does not answer: {why(error)}") from None
     result = {
         "name": model_name(manifest.market),
         "version": str(version.version),
@@ -83,7 +106,35 @@ def _find(tracker: Tracker, manifest: Manifest, evidence: Evidence) -> Any:
     return None
 
 
-def _create(tracker: Tracker, run: Run, folder: Path, manifest: Manifest, evidence: Evidence) -> Any:
+def versions_of(tracker: Tracker, market: str, run_id: str) -> list[str]:
+    """Return the versions that were registered from a run.
+
+    Raises:
+        UnavailableError: the registry does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = tracker.client.search_model_versions(f"name = '{model_name(market)}' and run_id = '{run_id}'")
+    except MlflowException as error:
+        raise UnavailableError(f"the model registry does not answer: {why(error)}") from None
+    return [str(version.version) for version in found]
+
+
+def _complete(tracker: Tracker, version: Any, attached: Attached) -> None:
+    """Write what a version lacks: its description, and tags that are not there."""
+    name, number = version.name, str(version.version)
+    for tag, value in attached.tags.items():
+        if tag not in version.tags:
+            tracker.client.set_model_version_tag(name, number, tag, value)
+    if not version.description:
+        words = attached.describe(number, str(tracker.experiment_id), str(version.run_id))
+        tracker.client.update_model_version(name, number, words)
+
+
+def _create(
+    tracker: Tracker, run: Run, folder: Path, manifest: Manifest, evidence: Evidence, attached: Attached
+) -> Any:
     from mlflow.exceptions import MlflowException
 
     client, name = tracker.client, model_name(manifest.market)
@@ -95,6 +146,8 @@ def _create(tracker: Tracker, run: Run, folder: Path, manifest: Manifest, eviden
         )
     for file in PACKAGE_FILES:
         run.artifact(folder / file, PACKAGE)
+    for path in attached.files:
+        run.artifact(path, EVIDENCE_FOLDER)
     source, model_id = _log_model(run, folder, manifest)
     tags = {
         MODEL_DIGEST: manifest.model_digest,
@@ -105,19 +158,14 @@ def _create(tracker: Tracker, run: Run, folder: Path, manifest: Manifest, eviden
         "lineage.environment_digest": evidence.environment_digest,
         "lineage.git_commit": evidence.git_commit,
         "lineage.registered_by": getpass.getuser(),  # who may not be one of the two that approve it
-        "gate.verdict": "passed" if evidence.verdict.passed else "failed",
+        **attached.tags,
     }
-    tags |= {f"gate.{rule.rule}": "passed" if rule.passed else "failed" for rule in evidence.verdict.rules}
-    words = "\n".join(f"- {'passed' if rule.passed else 'FAILED'}: {rule.words}" for rule in evidence.verdict.rules)
-    headline = "The gate passed this model." if evidence.verdict.passed else "The gate did not pass this model."
     return client.create_model_version(
         name,
         source,
         run_id=run.run_id,
         model_id=model_id,  # a tracking server refuses a logged model as source without it
         tags=tags,
-        description=f"{manifest.name}, lookback {manifest.lookback}. {headline}\n\n{words}\n\n"
-        f"Evidence: `{PACKAGE}/{EVIDENCE_FILE}` of the source run.",
     )
 
 

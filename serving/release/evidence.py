@@ -124,6 +124,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     out_of_sample: dict[str, Any]
     verdict: Verdict
     bundle_digest: str | None = None  # of ``bundle.json``, the evidence in full; None: made before there was one
+    page_digest: str | None = None  # of ``bundle.html``, what a reviewer reads; None: made before it was named
 
     @property
     def digest(self) -> str:

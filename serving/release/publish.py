@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import BadInputError, IntegrityError, RefusedError, UnavailableError
+from core.errors import IntegrityError, RefusedError, UnavailableError
 from core.logging import get_logger
 from core.settings import Settings
 from serving.release.approvals import ApprovalLedger
+from serving.release.attached import NO_SUCH_VERSION, check_attached, no_such_version, why
 from serving.release.evidence import VerifiedPackage, verify_package
 from serving.store import ModelStore, Pointer
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 CHAMPION_ALIAS = "champion"
 PACKAGE_ARTIFACT = "package"
-_NO_SUCH_VERSION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: no number
 _log = get_logger("serving")
 
 
@@ -77,7 +77,7 @@ def publish(model_name: str, version: str, *, settings: Settings, ledger: Approv
         client.set_registered_model_alias(model_name, CHAMPION_ALIAS, version)
     except MlflowException as error:
         raise UnavailableError(
-            f"version {version} of {model_name} is served, but its alias could not be set: {_line(error)}; "
+            f"version {version} of {model_name} is served, but its alias could not be set: {why(error)}; "
             "publish it again when MLflow answers"
         ) from error
     return pointer
@@ -91,24 +91,24 @@ def registry_client(settings: Settings) -> "MlflowClient":
 
 
 def fetch_package(client: "MlflowClient", model_name: str, version: str, folder: Path) -> VerifiedPackage:
-    """Download the package of a registered version into ``folder`` and verify it.
+    """Download the package of a registered version and its evidence into ``folder`` and verify both.
 
     Raises:
         BadInputError: the registry has no such version.
         UnavailableError: MLflow does not answer, or cannot give the package.
-        IntegrityError: the package does not hold, or the tag ``lineage.model_digest`` names another model.
+        IntegrityError: the package does not hold, the evidence attached to the version is not what it names, or a tag
+            says otherwise.
     """
     from mlflow.exceptions import MlflowException
 
+    registered = None
     try:
         registered = client.get_model_version(model_name, version)
         local = client.download_artifacts(str(registered.run_id), PACKAGE_ARTIFACT, str(folder))
     except (MlflowException, OSError) as error:
-        if getattr(error, "error_code", "") in _NO_SUCH_VERSION:
-            raise BadInputError(
-                f"there is no version {version} of {model_name} in the registry: `tidegate models` lists what there is"
-            ) from None
-        raise UnavailableError(f"cannot fetch version {version} of {model_name}: {_line(error)}") from error
+        if registered is None and getattr(error, "error_code", "") in NO_SUCH_VERSION:
+            raise no_such_version(model_name, version) from None
+        raise UnavailableError(f"cannot fetch version {version} of {model_name}: {why(error)}") from error
     package = verify_package(Path(local))
     tagged = registered.tags.get("lineage.model_digest", package.model_digest)
     if tagged != package.model_digest:
@@ -116,8 +116,6 @@ def fetch_package(client: "MlflowClient", model_name: str, version: str, folder:
             f"version {version} of {model_name} is tagged with model {tagged}, its package holds "
             f"{package.model_digest}; do not serve it"
         )
+    if package.evidence.bundle_digest is not None:
+        check_attached(client, model_name, version, package.evidence, folder)
     return package
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -12,6 +12,7 @@ import msgspec
 from core.digest import canonical_json, digest_value
 from core.errors import BadInputError
 from core.files import write_bytes
+from serving.release.attached import BUNDLE_FILE
 from training.evidence.calibration import CalibrationEvidence
 from training.evidence.champion import Comparison
 from training.evidence.drift import Drift
@@ -22,10 +23,7 @@ from training.evidence.search import SearchEvidence
 from training.evidence.sources import Sources
 from training.leaks import LeakReport
 
-BUNDLE_FILE = "bundle.json"
-PAGE_FILE = "bundle.html"
 LEDGER_FILE = "ledger.json"
-EVIDENCE_FOLDER = "evidence"  # of the artifacts of a version's run
 
 
 class FoldPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,9 +37,9 @@ def _evaluate() -> None:
 
 
 def _register() -> None:
-    from training.stages import judge
+    from training.stages import register
 
-    judge.register()
+    register.register()
 
 
 STAGES = {

@@ -1,4 +1,4 @@
-"""The stages after fitting: evaluate all models, package the chosen one with its evidence, register it."""
+"""The stage after fitting: evaluate all models and package the chosen one with its evidence."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,10 @@ import msgspec
 import numpy as np
 
 from core.clock import to_rfc3339
-from core.files import read_json, write_json
+from core.files import write_json
 from serving.release.evidence import Evidence, Manifest
 from training.evaluation.report import Evaluation, evaluate
-from training.evidence import BUNDLE_FILE, EVIDENCE_FOLDER, LEDGER_FILE, PAGE_FILE, GatePolicy, judge
+from training.evidence import LEDGER_FILE, PAGE_FILE, GatePolicy, judge
 from training.evidence.page import write_page
 from training.models import BLEND, model_folder
 from training.package import CHOSEN, TrainingReport, copy_package, read_out_of_fold, read_training
@@ -18,7 +18,7 @@ from training.stages.bundle import make_bundle
 from training.stages.context import Context, load_context
 from training.stages.progress import Progress
 from training.stages.trial import evaluation_trials
-from training.tracking import Run, Tracker
+from training.tracking import Tracker
 
 REPORTS = Path("reports/evaluation")
 _CURVE_POINTS = 400  # of an equity curve in the JSON: enough for a screen
@@ -66,7 +66,7 @@ def evaluation() -> None:
     lineage = context.lineage
     bundle_digest = bundle.save(REPORTS)
     write_json(REPORTS / LEDGER_FILE, msgspec.to_builtins(head) if head else None)
-    write_page(REPORTS / PAGE_FILE, bundle, verdict, policy)
+    page_digest = write_page(REPORTS / PAGE_FILE, bundle, verdict, policy)
     Evidence(
         model_digest=manifest.model_digest,
         manifest_digest=manifest.digest,
@@ -78,50 +78,28 @@ def evaluation() -> None:
         out_of_sample=_out_of_sample(content),
         verdict=verdict,
         bundle_digest=bundle_digest,
+        page_digest=page_digest,
     ).save(CHOSEN)
     # The last file: whoever finds it finds everything else.
     write_json(REPORTS / "evaluation.json", content)
-    _track(context, reports, content)
+    track(context, reports, content)
     progress(f"{content['words']} The gate {'passed' if verdict.passed else 'did not pass'} {chosen}.")
 
 
-def register() -> None:
-    """Register the package of the chosen model and write ``models/registered.json``."""
-    from training.registry import register as register_package
-
-    progress = Progress("register")
-    context = load_context()
-    manifest = Manifest.load(CHOSEN)
-    tracker = context.tracker()
-    if "gate.verdict" not in tracker.parent.tags_of():
-        # The evaluation came from DVC's cache: this store has not seen it.
-        content = read_json(REPORTS / "evaluation.json")
-        _track(context, {name: read_training(model_folder(name)) for name in models_of(context)}, content)
-    report = read_training(model_folder(manifest.name))
-    run = tracker.ensure(
-        model_folder(manifest.name), report, manifest.model_digest, _parameters(context, manifest.name)
-    )
-    result = register_package(tracker, run, CHOSEN)
-    # To the run of the version, which may be an older one: the same package is registered once.
-    for name in (BUNDLE_FILE, LEDGER_FILE, PAGE_FILE):
-        Run(tracker, result["run_id"]).artifact(REPORTS / name, EVIDENCE_FOLDER)
-    tracker.finish()
-    progress(f"{result['name']} version {result['version']}, gate {result['verdict']}")
-
-
-def _parameters(context: Context, name: str) -> dict[str, Any]:
+def parameters_of(context: Context, name: str) -> dict[str, Any]:
+    """Return the parameters of a model's run."""
     if name == BLEND:
         return {"components": ", ".join(sorted(context.parameters.models.components))}
     return context.model_parameters(name)
 
 
-def _track(context: Context, reports: dict[str, TrainingReport], content: dict[str, Any]) -> None:
+def track(context: Context, reports: dict[str, TrainingReport], content: dict[str, Any]) -> None:
     """Log the evaluation: numbers to each model's run, plots and the report to the retraining's."""
     tracker: Tracker = context.tracker()
     for name, report in reports.items():
         folder, entry = model_folder(name), content["models"][name]
         digest = Manifest.load(folder).model_digest
-        run = tracker.ensure(folder, report, digest, _parameters(context, name))
+        run = tracker.ensure(folder, report, digest, parameters_of(context, name))
         run.metrics(_numbers(entry))
         for fold, skill in enumerate(entry["skill_per_fold"]):
             run.metrics({"fold_skill": skill}, fold + 1)

@@ -22,7 +22,7 @@ from serving.release.evidence import Evidence, Manifest, verify_package
 from tidegate.evidence import Judged, judge_registered
 from tidegate.platform import Addresses
 from training.evidence import Bundle, GatePolicy
-from training.stages import fit, judge
+from training.stages import fit, judge, register
 from training.tracking import MODEL, RESTORED, RETRAINING
 
 COMPONENTS = ("lstm", "random_forest", "xgboost")
@@ -57,7 +57,7 @@ def retrain() -> dict[str, Any]:
         fit.train(name)
     fit.blend()
     judge.evaluation()
-    judge.register()
+    register.register()
     return read_json(Path("models/registered.json"))
 
 
@@ -251,7 +251,7 @@ def test_the_version_has_signature_example_lineage_and_package(signal: Any, tmp_
     version = client.get_model_version(registered["name"], registered["version"])
     assert version.run_id == registered["run_id"]
     assert version.tags["lineage.model_digest"] == registered["model_digest"]
-    assert version.tags["gate.verdict"] == "passed" and version.tags["gate.onnx_parity"] == "passed"
+    assert version.tags["gate.verdict"] == "passed" and version.tags["gate.rule.onnx_parity"] == "passed"
     for tag in ("lineage.data_digest", "lineage.feature_digest", "lineage.git_commit"):
         assert version.tags[tag]
     mlflow.set_tracking_uri(get_settings().mlflow_tracking_uri)
@@ -270,7 +270,7 @@ def test_registering_again_makes_no_second_version(signal: Any) -> None:
 
     workspace, state, registered = signal
     enter(workspace, state)
-    judge.register()
+    register.register()
     assert read_json(workspace / "models/registered.json") == registered
     client = MlflowClient(tracking_uri=get_settings().mlflow_tracking_uri)
     assert len(client.search_model_versions(f"name = '{registered['name']}'")) == 1
@@ -282,7 +282,7 @@ def test_results_from_a_cache_are_logged_to_a_store_that_never_saw_them(signal: 
     workspace, _, registered = signal
     before = (workspace / "models/registered.json").read_bytes()
     enter(workspace, tmp_path / "other")
-    judge.register()
+    register.register()
     again = read_json(workspace / "models/registered.json")
     (workspace / "models/registered.json").write_bytes(before)
     assert again["evidence_digest"] == registered["evidence_digest"]
