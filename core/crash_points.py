@@ -42,6 +42,8 @@ CRASH_POINTS: dict[str, str] = {
     "ledger.before_commit": "a batch of rows is in an open transaction",
     "ledger.committed": "a batch of rows and its watermark are committed",
     "features.saved": "a snapshot of the features is on disk, no record names it",
+    "approval.in_transaction": "a reviewer's decision and that it was read are in an open transaction",
+    "approval.recorded": "a reviewer's decision is in the ledger, the registry's page does not say so",
     "features.replaced": "a snapshot's record is written and older snapshots are gone",
     "rollback.intended": "the intent of a rollback is on disk, nothing is barred and the policy is as it was",
     "rollback.barred": "what is taken back is barred, the policy is as it was",
