@@ -5,6 +5,7 @@ import os
 from typing import Literal
 
 Priority = Literal["normal", "background"]
+PRIORITIES: dict[str, Priority] = {"normal": "normal", "background": "background"}
 
 
 def take_priority(priority: Priority, cores: int | None = None) -> None:

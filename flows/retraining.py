@@ -2,23 +2,29 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
+from sqlalchemy.exc import SQLAlchemyError
 
-from core.errors import TidegateError
+from core.database import create_engine, migrate
+from core.errors import TidegateError, UnavailableError
 from core.files import read_json
 from core.params import read_params, required
 from core.settings import get_settings
 from flows.pipeline import workspace_folder
 from flows.retrain import retrain
+from serving.release.evidence import Evidence
 from serving.store import ModelStore
+from trading.strategy.sizing import SizingParameters
+from training.retraining.live import live_skill, reference_score
 from training.retraining.observe import observe
 from training.retraining.parameters import retraining_parameters
-from training.retraining.reasons import Reason, ReasonKind, reasons_of
+from training.retraining.reasons import LiveSkill, Reason, ReasonKind, reasons_of
 from training.retraining.requests import Asked, Ended, Outcome, RetrainingRecord
 
 
@@ -46,7 +52,9 @@ async def retraining(workspace: str, reason: str = "", dry_run: bool = False) ->
     settings = get_settings()
     record = RetrainingRecord(settings.state / "retraining", strategy)
     now = time.time_ns()
-    seen = await asyncio.to_thread(observe, folder, strategy, ModelStore(settings.state / "serving"), now)
+    store = ModelStore(settings.state / "serving")
+    live = await asyncio.to_thread(_live, store, strategy, params)
+    seen = await asyncio.to_thread(observe, folder, strategy, store, now, live)
     found = reasons_of(seen, parameters) if seen is not None else []
     asking = record.unanswered(found)
     if reason:
@@ -68,6 +76,32 @@ async def retraining(workspace: str, reason: str = "", dry_run: bool = False) ->
         registered, ended = await _answer(record, asked, folder)
     await _show(asking, ended)
     return {**registered, **outcome, **msgspec.to_builtins(ended), "retrained": True}
+
+
+def _live(store: ModelStore, strategy: str, params: Mapping[str, Any]) -> LiveSkill | None:
+    """How the champion's forecasts fared since it was approved; None where that cannot be told."""
+    url, pointer = get_settings().database.url, store.pointer(strategy)
+    if (
+        url is None
+        or pointer is None
+        or pointer.approval is None
+        or params["labels"].get("kind", "fixed_horizon") != "fixed_horizon"
+    ):
+        return None
+    reference = reference_score(Evidence.load(store.package_folder(strategy, pointer.evidence_digest)))
+    if reference is None:
+        return None
+    engine = create_engine(url.get_secret_value())
+    try:
+        migrate(engine)
+        sizing, since = SizingParameters.from_params(params), pointer.approval.time_ns
+        return live_skill(engine, strategy, pointer.model_digest, reference, sizing, since)
+    except (UnavailableError, SQLAlchemyError) as error:
+        # The other reasons can be looked at without the trader's ledger; the next look is in a quarter of an hour.
+        get_run_logger().warning("live forecasts not looked at: %s", str(error).splitlines()[0])
+        return None
+    finally:
+        engine.dispose()
 
 
 async def _answer(record: RetrainingRecord, asked: Asked, workspace: Path) -> tuple[dict[str, Any], Ended]:

@@ -36,6 +36,7 @@ import numpy as np
 
 from core.clock import from_rfc3339
 from core.domain import PredictionRequest, Predictor
+from core.scheduling import Priority
 from core.settings import OandaSettings
 from features.sets import feature_set
 from serving.client import ServeClient
@@ -45,20 +46,23 @@ from serving.local import LocalPredictor
 from tidegate.bench.machine import machine, percentiles
 from tidegate.bench.order_path_floors import ENTRY_BYTES, Floors
 from tidegate.bench.order_path_model import FEATURE_SET, LOOKBACK, STRATEGY, publish_bench_model
+from tidegate.bench.order_path_neighbour import Neighbour
 from tidegate.bench.order_path_session import INSTRUMENT, SPEED, Stamps, trade
 from tidegate.bench.order_path_venue import inference_service, loopback_echo, practice_broker
 
 BYTES_BUDGET_MS, ACCEPTED_BUDGET_MS, PREDICTION_BUDGET = 0.5, 5.0, 1.5
+BESIDE_BUDGET = 0.05  # how far a retraining on the same machine may move the p99 of the whole path
 _MARKET_BEGINS = "2026-03-03T07:00:00Z"  # a Tuesday: no halt for days
 _TICK_SECONDS = 3.0  # between two ticks of the practice broker's simulation, of its market
 
 
-def run(orders: int, serving: bool = True) -> dict[str, Any]:
+def run(orders: int, serving: bool = True, beside: Priority | None = None) -> dict[str, Any]:
     """Trade until ``orders`` orders were accepted and return the latencies beside budgets and floors.
 
     Args:
         orders: how many are counted; as many steps again bring none.
         serving: predict through Ray Serve; otherwise the same model answers in this process.
+        beside: let a retraining of this priority run and stop in turn, and compare.
 
     Raises:
         UnavailableError: the practice broker or the inference service does not start.
@@ -73,23 +77,36 @@ def run(orders: int, serving: bool = True) -> dict[str, Any]:
         account = stack.enter_context(practice_broker(folder, INSTRUMENT, _MARKET_BEGINS, SPEED))
         local = stack.enter_context(LocalPredictor(folder / "serving"))
         before = os.getloadavg()[0]
-        stamps, floors, ledger_lag = asyncio.run(_trade(orders, account, url, port, local, folder))
+        neighbour = stack.enter_context(Neighbour(folder, beside)) if beside is not None else None
+        stamps, floors, ledger_lag = asyncio.run(_trade(orders, account, url, port, local, folder, neighbour))
         return _result(stamps, floors, ledger_lag, folder, serving, before)
 
 
 async def _trade(
-    orders: int, account: OandaSettings, url: str, port: int, local: LocalPredictor, folder: Path
+    orders: int,
+    account: OandaSettings,
+    url: str,
+    port: int,
+    local: LocalPredictor,
+    folder: Path,
+    neighbour: Neighbour | None,
 ) -> tuple[Stamps, Floors, bool | None]:
+    phase_of = None if neighbour is None else lambda: neighbour.phase
+    turns = asyncio.create_task(neighbour.alternate()) if neighbour is not None else None
     body = len(encode_request(_question()))
     start_ns = await asyncio.to_thread(_market_time, account)
     async with Floors(folder, port, url, body) as floors:
-        if not url:
-            stamps, summary = await trade(orders, account, start_ns, local, floors, folder, False)
-            return stamps, floors, summary.ledger_complete
-        async with ServeClient(url, 0.25) as client:
-            predictor: Predictor = FallbackPredictor(client, local)
-            stamps, summary = await trade(orders, account, start_ns, predictor, floors, folder, True)
-            return stamps, floors, summary.ledger_complete
+        try:
+            if not url:
+                stamps, summary = await trade(orders, account, start_ns, local, floors, folder, False, phase_of)
+                return stamps, floors, summary.ledger_complete
+            async with ServeClient(url, 0.25) as client:
+                predictor: Predictor = FallbackPredictor(client, local)
+                stamps, summary = await trade(orders, account, start_ns, predictor, floors, folder, True, phase_of)
+                return stamps, floors, summary.ledger_complete
+        finally:
+            if turns is not None:
+                turns.cancel()
 
 
 def _question() -> PredictionRequest:
@@ -138,11 +155,26 @@ def _result(
         "decision_to_bytes_less_disk": _judged(hops["decision_to_bytes_less_disk"]["p99_ms"], BYTES_BUDGET_MS),
         "tick_to_accepted_budget": _judged(accepted["p99_ms"], ACCEPTED_BUDGET_MS),
     }
+    if stamps.phases:
+        result["beside_retraining"] = _compared(stamps)
     if "serve_echo" in bare:
         ratio = hops["prediction"]["p50_ms"] / bare["serve_echo"]["p50_ms"]
         met = "met" if ratio <= PREDICTION_BUDGET else f"missed by {ratio - PREDICTION_BUDGET:.2f}"
         result["prediction_budget"] = f"p50 {ratio:.2f} × a bare Serve echo, budget {PREDICTION_BUDGET:g} ×: {met}"
     return result
+
+
+def _compared(stamps: Stamps) -> dict[str, Any]:
+    """Latencies while a retraining runs beside those while it is stopped, of one session."""
+    found: dict[str, Any] = {
+        phase: {name: percentiles(samples) for name, samples in hops.items()} for phase, hops in stamps.phases.items()
+    }
+    if {"alone", "fitting"} <= set(found):
+        alone, fitting = (found[phase]["tick_to_accepted"]["p99_ms"] for phase in ("alone", "fitting"))
+        moved = fitting / alone - 1.0
+        met = "met" if moved <= BESIDE_BUDGET else f"missed by {moved - BESIDE_BUDGET:.0%}"
+        found["verdict"] = f"p99 of tick to accepted moves by {moved:+.1%}, budget {BESIDE_BUDGET:.0%}: {met}"
+    return found
 
 
 def _judged(p99_ms: float, budget_ms: float) -> str:
@@ -171,6 +203,13 @@ def table(result: dict[str, Any]) -> str:
     lines.append(f"decision to bytes: {result['decision_to_bytes_budget']}")
     lines.append(f"decision to bytes without waiting for the disk: {result['decision_to_bytes_less_disk']}")
     lines.append(f"tick to accepted: {result['tick_to_accepted_budget']}")
+    for phase, hops in result.get("beside_retraining", {}).items():
+        if phase == "verdict":
+            lines.append(f"beside a retraining: {hops}")
+            continue
+        for name, row in hops.items():
+            figures = "".join(f"{row[key]:10.3f}" for key in ("p50_ms", "p99_ms", "p99.9_ms", "max_ms"))
+            lines.append(f"{f'{phase}: {name}':36}{row['count']:8d}{figures}")
     if "prediction_budget" in result:
         lines.append(f"prediction: {result['prediction_budget']}")
     return "\n".join(lines)

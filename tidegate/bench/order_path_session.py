@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,6 +58,7 @@ HOPS = (
     "tick_to_bytes",
     "tick_to_accepted",
 )
+COMPARED = ("prediction", "decision_to_bytes", "decision_to_bytes_less_disk", "tick_to_accepted")
 _FLOORS_AFTER_SECONDS = 0.008  # after the step: in the quiet before the next decision
 _STALE_SECONDS = 1800.0  # of the market: three of the machine's
 
@@ -98,6 +99,8 @@ class Stamps:
         self.answered_by: dict[str, int] = {}
         self.synchronised: list[tuple[int, int]] = []  # end and length of the loop's waits for the disk
         self.loop: TradingLoop | None = None
+        self.phase_of: Callable[[], str] | None = None  # asked with each order where phases are compared
+        self.phases: dict[str, dict[str, list[int]]] = {}
 
     def add(self, received: int, given: int, sent: int, answered: int, risk: int, journal: int, disk: int) -> None:
         """Take in one order that was accepted; ``disk`` is how long it waited for it."""
@@ -119,6 +122,10 @@ class Stamps:
             samples["decision_to_bytes_less_disk"].append(sent - given - disk)
             samples["tick_to_bytes"].append(sent - received)
             samples["tick_to_accepted"].append(answered - received)
+            if self.phase_of is not None and (phase := self.phase_of()):
+                kept = self.phases.setdefault(phase, {name: [] for name in COMPARED})
+                for name in COMPARED:
+                    kept[name].append(samples[name][-1])
         if self.orders >= self.wanted and self.loop is not None:
             self.loop.stop()
 
@@ -211,9 +218,11 @@ async def trade(
     floors: Floors,
     folder: Path,
     service: bool,
+    phase_of: Callable[[], str] | None = None,
 ) -> tuple[Stamps, SessionSummary]:
-    """Run the session until so many orders were counted."""
+    """Run the session until so many orders were counted; ``phase_of`` names the phase that an order falls into."""
     chosen, stamps = config(folder, service), Stamps(orders)
+    stamps.phase_of = phase_of
     clock = AcceleratedClock(start_ns, SPEED)
     broker = OandaBroker(settings, clock)
     await broker.connect()

@@ -77,7 +77,7 @@ def run(models: Sequence[str], rows: int, features: int, repeats: int) -> dict[s
         raise UsageError(f"no model {', '.join(unknown) or 'given'}: there are {', '.join(MODELS)}")
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as scratch:
         folder = Path(scratch)
-        _make(folder, rows, features)
+        make_matrix(folder, rows, features)
         measured: dict[str, Any] = {}
         for model in models:
             sides: dict[str, list[Side]] = {"ours": [], "bare": []}
@@ -129,7 +129,7 @@ def _measure(folder: Path, side: str, model: str, rows: int) -> Side:
     return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=Side)
 
 
-def _make(folder: Path, rows: int, features: int) -> None:
+def make_matrix(folder: Path, rows: int, features: int) -> None:
     """Write made-up rows as the dataset stage would, and the matrix alone for the bare side."""
     from training.dataset import ECONOMICS, write_table
 

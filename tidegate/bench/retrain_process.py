@@ -211,11 +211,11 @@ def main(folder: Path, name: str, model: str, rows: int) -> Side:
 
 def _warm(model: str, features: int) -> None:
     """Import and run everything once on few rows: the start of a library is no part of a fit."""
-    from tidegate.bench.retrain import _make  # pyright: ignore[reportPrivateUsage]
+    from tidegate.bench.retrain import make_matrix
 
     few = 8000
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as scratch:
-        _make(Path(scratch), few, features)
+        make_matrix(Path(scratch), few, features)
         parameters = parse(parameters_of(model, few))
         ours(Path(scratch), model, parameters, features)
         bare(Path(scratch), model, parameters)
