@@ -5,6 +5,7 @@ turn it into predictions here, so that they say the same of the same request.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from serving.traffic.policy import Arm
 # A row's arm as one byte: the position in this list.
 ARMS: tuple[Arm, ...] = (Arm.CHAMPION, Arm.CHALLENGER, Arm.BLEND)
 CHAMPION, CHALLENGER, BLEND = range(3)
+_WORDS = tuple(arm.value for arm in ARMS)
 
 
 class VersionName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,14 +27,6 @@ class VersionName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model_name: str
     model_version: str
     model_digest: str
-
-    def blended_with(self, challenger: "VersionName") -> "VersionName":
-        """Return the name of a mixture of this champion and a challenger: ``4+7`` and a digest of both digests."""
-        return VersionName(
-            "blend",
-            f"{self.model_version}+{challenger.model_version}",
-            blend_digest(self.model_digest, challenger.model_digest),
-        )
 
 
 class AnswerHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -57,74 +51,83 @@ class Answer:
 
     Attributes:
         header: who.
-        probabilities: float32 [N, 3] (short, flat, long), what is traded.
-        scored: float32 [2, N, 3], what champion and challenger said; NaN where the challenger said nothing usable.
-            None where only the champion was asked.
+        values: float32 [1, N, 3] of (short, flat, long), what is traded. Where a challenger is scored float32 [3, N, 3]:
+            what is traded, what the champion said, what the challenger said, NaN where that was nothing usable.
     """
 
     header: AnswerHeader
-    probabilities: NDArray[np.float32]
-    scored: NDArray[np.float32] | None = None
+    values: NDArray[np.float32]
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """What is traded, float32 [N, 3]."""
+        return self.values[0]
 
     def predictions(self, request: PredictionRequest, answered_by: AnsweredBy) -> list[Prediction]:
         """Return one prediction per instrument, in the order of the request."""
-        if self.scored is None:
-            return self._champions(request, answered_by)
-        header, champion, challenger = self.header, self.header.champion, self.header.challenger
-        assert challenger is not None
-        names = (champion, challenger, champion.blended_with(challenger))
+        header, time_ns, revision = self.header, request.time_ns, self.header.revision
+        name, version, digest = header.model_name, header.model_version, header.model_digest
+        rows = zip(request.decision_ids, request.instruments, self.values[0].tolist(), strict=True)
+        if header.challenger is None:
+            return [
+                Prediction(
+                    decision_id=decision_id,
+                    instrument=instrument,
+                    time_ns=time_ns,
+                    probability_short=short,
+                    probability_flat=flat,
+                    probability_long=long,
+                    model_name=name,
+                    model_version=version,
+                    model_digest=digest,
+                    policy_revision=revision,
+                    answered_by=answered_by,
+                )
+                for decision_id, instrument, (short, flat, long) in rows
+            ]
+        names = (header.champion, header.challenger, _blended(header.champion, header.challenger))
         arms = header.arms or bytes(len(request.instruments))
-        answered = np.isfinite(self.scored[1]).all(axis=1).tolist()
-        traded, first, second = self.probabilities.tolist(), self.scored[0].tolist(), self.scored[1].tolist()
+        scored = zip(arms, self.values[1].tolist(), self.values[2].tolist(), strict=True)
         found: list[Prediction] = []
-        for row, (decision_id, instrument) in enumerate(zip(request.decision_ids, request.instruments, strict=True)):
-            arm = arms[row]
+        for (decision_id, instrument, (short, flat, long)), (arm, champion, challenger) in zip(
+            rows, scored, strict=True
+        ):
             others: tuple[Alternative, ...] = ()
             if arm != CHAMPION:
-                others = (_alternative(Arm.CHAMPION, champion, first[row]),)
-            if arm != CHALLENGER and answered[row]:
-                others = (*others, _alternative(Arm.CHALLENGER, challenger, second[row]))
-            name, (short, flat, long) = names[arm], traded[row]
+                others = (Alternative("champion", name, version, digest, *champion),)
+            if arm != CHALLENGER and challenger[0] == challenger[0]:  # not NaN
+                second = names[1]
+                others += (
+                    Alternative(
+                        "challenger", second.model_name, second.model_version, second.model_digest, *challenger
+                    ),
+                )
+            who = names[arm]
             found.append(
                 Prediction(
                     decision_id=decision_id,
                     instrument=instrument,
-                    time_ns=request.time_ns,
+                    time_ns=time_ns,
                     probability_short=short,
                     probability_flat=flat,
                     probability_long=long,
-                    model_name=name.model_name,
-                    model_version=name.model_version,
-                    model_digest=name.model_digest,
-                    arm=ARMS[arm].value,
-                    policy_revision=header.revision,
+                    model_name=who.model_name,
+                    model_version=who.model_version,
+                    model_digest=who.model_digest,
+                    arm=_WORDS[arm],
+                    policy_revision=revision,
                     answered_by=answered_by,
                     alternatives=others,
                 )
             )
         return found
 
-    def _champions(self, request: PredictionRequest, answered_by: AnsweredBy) -> list[Prediction]:
-        header = self.header
-        return [
-            Prediction(
-                decision_id=decision_id,
-                instrument=instrument,
-                time_ns=request.time_ns,
-                probability_short=short,
-                probability_flat=flat,
-                probability_long=long,
-                model_name=header.model_name,
-                model_version=header.model_version,
-                model_digest=header.model_digest,
-                policy_revision=header.revision,
-                answered_by=answered_by,
-            )
-            for decision_id, instrument, (short, flat, long) in zip(
-                request.decision_ids, request.instruments, self.probabilities.tolist(), strict=True
-            )
-        ]
 
-
-def _alternative(arm: Arm, name: VersionName, probabilities: list[float]) -> Alternative:
-    return Alternative(arm.value, name.model_name, name.model_version, name.model_digest, *probabilities)
+@lru_cache(maxsize=64)
+def _blended(champion: VersionName, challenger: VersionName) -> VersionName:
+    """Return the name of a mixture of two versions: ``4+7`` and a digest of both digests."""
+    return VersionName(
+        "blend",
+        f"{champion.model_version}+{challenger.model_version}",
+        blend_digest(champion.model_digest, challenger.model_digest),
+    )

@@ -39,6 +39,7 @@ ANSWER_MAGIC = b"TGA2"
 MAXIMUM_ROWS = 8192  # instruments in one request; the largest honest batch is a backfill of 1,024s
 MAXIMUM_BODY = 64 * 1024 * 1024  # bytes; 8,192 rows of 20 x 60 floats are 39 MB
 _PREFIX = struct.Struct("<4sI")
+_REMEMBERED = 64  # rows of an answer whose head is kept
 _ALIGNMENT = 8  # a float buffer handed to numpy without a copy must be aligned
 
 Header = TypeVar("Header", bound=msgspec.Struct)
@@ -150,10 +151,8 @@ def decode_request(body: bytes) -> PredictionRequest:
 
 def encode_answer(answer: Answer) -> bytes:
     """Return the binary body of an answer."""
-    values = np.ascontiguousarray(answer.probabilities, dtype="<f4").tobytes()
-    if answer.scored is None:
-        return _champion_head(answer.header) + values
-    return _head(ANSWER_MAGIC, answer.header) + values + np.ascontiguousarray(answer.scored, dtype="<f4").tobytes()
+    head = _answer_head(answer.header) if len(answer.header.arms) <= _REMEMBERED else _head(ANSWER_MAGIC, answer.header)
+    return head + answer.values.astype("<f4", copy=False).tobytes()
 
 
 def decode_answer(body: bytes) -> Answer:
@@ -167,8 +166,7 @@ def decode_answer(body: bytes) -> Answer:
     rows = (len(body) - offset) // (parts * 4 * len(CLASSES))
     if header.arms and (header.challenger is None or len(header.arms) != rows or max(header.arms) >= len(ARMS)):
         raise BadInputError(f"header: arms {header.arms[:8].hex()} of {len(header.arms)} rows do not fit {rows} rows")
-    values = _floats(body, offset, (parts, rows, len(CLASSES)))
-    return Answer(header, values[0], None if parts == 1 else values[1:])
+    return Answer(header, _floats(body, offset, (parts, rows, len(CLASSES))))
 
 
 def decode_json_request(body: bytes) -> PredictionRequest:
@@ -242,9 +240,9 @@ def _checked(request: PredictionRequest) -> PredictionRequest:
     return request
 
 
-@lru_cache(maxsize=64)
-def _champion_head(header: AnswerHeader) -> bytes:
-    """Return the head of an answer of one version: the same for all its answers under one revision."""
+@lru_cache(maxsize=1024)
+def _answer_head(header: AnswerHeader) -> bytes:
+    """Return the head of an answer: the same at every step while the instruments keep their arms."""
     return _head(ANSWER_MAGIC, header)
 
 

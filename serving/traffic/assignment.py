@@ -20,6 +20,7 @@ from serving.traffic.policy import Arm, Mode, Traffic
 
 _SPAN = 2**64
 _NANOSECONDS = 1_000_000_000
+_REMEMBERED = 64  # instruments of a request whose rows are kept
 
 
 def assigned(policy: Traffic, strategy: str, instrument: str, time_ns: int) -> Arm:
@@ -38,6 +39,26 @@ def assigned(policy: Traffic, strategy: str, instrument: str, time_ns: int) -> A
 def block_of(policy: Traffic, time_ns: int) -> int:
     """Return the number of the time block of a market time."""
     return time_ns // (policy.block_seconds * _NANOSECONDS)
+
+
+def challenger_rows(policy: Traffic, strategy: str, instruments: tuple[str, ...], time_ns: int) -> bytes:
+    """Return a byte for each instrument, 1 where ``assigned`` says challenger; empty where it never does."""
+    if policy.mode not in (Mode.CANARY, Mode.AB):
+        return b""
+    block = block_of(policy, time_ns)
+    if len(instruments) <= _REMEMBERED:
+        return _remembered_rows(policy, strategy, instruments, block)
+    return _rows(policy, strategy, instruments, block)
+
+
+def _rows(policy: Traffic, strategy: str, instruments: tuple[str, ...], block: int) -> bytes:
+    limit = policy.share * _SPAN
+    found = bytes(_point(policy.salt, strategy, instrument, block) < limit for instrument in instruments)
+    return found if any(found) else b""
+
+
+# A trader asks for the same instruments at every step of a block.
+_remembered_rows = lru_cache(maxsize=256)(_rows)
 
 
 # Cells live for hours and are asked for at every step: remembered, one costs a tenth of a microsecond instead of one.

@@ -17,26 +17,28 @@ from numpy.typing import NDArray
 
 from serving.traffic.policy import Blend, Weighting
 
-Probabilities = NDArray[np.float32]
+_TINY = 1e-300  # its logarithm is finite, so that a probability of 0 adds 0
 
 
-def mixed(champion: Probabilities, challenger: Probabilities, blend: Blend, time_ns: int) -> Probabilities:
-    """Return the mixture float32 [N, 3] of two arrays [N, 3] at a market time."""
-    first, second = champion.astype(np.float64), challenger.astype(np.float64)
-    weight = weights(first, second, blend, time_ns)[:, None]
-    return ((1.0 - weight) * first + weight * second).astype(np.float32)
+def mixed(scored: NDArray[np.float32], blend: Blend, time_ns: int) -> NDArray[np.float32]:
+    """Return the mixture float32 [N, 3] of what champion and challenger said, [2, N, 3], at a market time.
+
+    A row that one of them left NaN is NaN.
+    """
+    values = scored.astype(np.float64)
+    weight = weights(values, blend, time_ns)[:, None]
+    return ((1.0 - weight) * values[0] + weight * values[1]).astype(np.float32)
 
 
-def weights(
-    champion: NDArray[np.float64], challenger: NDArray[np.float64], blend: Blend, time_ns: int
-) -> NDArray[np.float64]:
+def weights(scored: NDArray[np.float64], blend: Blend, time_ns: int) -> NDArray[np.float64]:
     """Return the challenger's weight of every row, float64 [N] in [0, 1]."""
     weight = blend.weight_at(time_ns)
     if blend.weighting is not Weighting.CONFIDENCE:
-        return np.full(len(champion), weight)
-    mine, others = weight * _confidence(challenger), (1.0 - weight) * _confidence(champion)
+        return np.full(scored.shape[1], weight)
+    confidence = np.maximum(math.log(3.0) + (scored * np.log(np.maximum(scored, _TINY))).sum(axis=2), 0.0)
+    mine, others = weight * confidence[1], (1.0 - weight) * confidence[0]
     total = mine + others
-    return np.where(total > 0.0, mine / np.where(total > 0.0, total, 1.0), weight)
+    return np.where(total > 0.0, mine / np.maximum(total, _TINY), weight)
 
 
 def performance_weight(champion: Sequence[float], challenger: Sequence[float], rate: float) -> float:
@@ -52,10 +54,3 @@ def performance_weight(champion: Sequence[float], challenger: Sequence[float], r
     """
     lead = rate * (math.fsum(challenger) - math.fsum(champion))
     return 1.0 / (1.0 + math.exp(-lead)) if lead >= 0.0 else math.exp(lead) / (1.0 + math.exp(lead))
-
-
-def _confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``ln 3 − H`` of rows [N, 3] in nats, not below 0."""
-    with np.errstate(invalid="ignore"):  # rows without an answer stay NaN
-        safe = np.where(probabilities > 0.0, probabilities, 1.0)
-        return np.maximum(math.log(probabilities.shape[1]) + (probabilities * np.log(safe)).sum(axis=1), 0.0)

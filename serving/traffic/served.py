@@ -2,14 +2,15 @@
 
 import time
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core.domain import PredictionRequest
 from core.errors import RefusedError
 from core.logging import get_logger
-from serving.answer import BLEND, CHALLENGER, CHAMPION, Answer, AnswerHeader, VersionName
-from serving.traffic.assignment import assigned
+from serving.answer import BLEND, CHAMPION, Answer, AnswerHeader, VersionName
+from serving.traffic.assignment import challenger_rows
 from serving.traffic.blend import mixed
 from serving.traffic.policy import CHAMPION_ONLY, Arm, Mode, Traffic
 from serving.traffic.recorder import ArmRecorder
@@ -54,7 +55,6 @@ class ServedPolicy:
         self._beside = absent if challenger is None else challenger.name
         self._complaint = ""
         name = VersionName("", "", "") if champion is None else champion.name
-        self._plain = AnswerHeader(name.model_name, name.model_version, name.model_digest, revision)
         self._header = AnswerHeader(name.model_name, name.model_version, name.model_digest, revision, self._beside)
 
     @property
@@ -83,23 +83,18 @@ class ServedPolicy:
             raise FlatError(f"strategy {self.strategy} is flat, no model answers: {self.flat}")
         champion = self._ask_champion(self.champion, request)
         if self._beside is None:
-            return Answer(self._plain, champion)
-        challenger = self._ask_challenger(request, len(champion))
-        arms = self._arms(request, challenger)
-        header = self._header
-        traded = champion
-        if any(arms):
-            header = AnswerHeader(
-                header.model_name, header.model_version, header.model_digest, self.revision, self._beside, arms
-            )
-            other = challenger
-            if self.traffic.blend is not None:
-                other = mixed(champion, challenger, self.traffic.blend, request.time_ns)
-            taken = np.frombuffer(arms, np.uint8) != CHAMPION
-            traded = np.where(taken[:, None], other, champion)
-        scored = np.empty((2, *champion.shape), np.float32)
-        scored[0], scored[1] = champion, challenger
-        return Answer(header, traded, scored)
+            return Answer(self._header, champion[None])
+        rows = len(champion)
+        values = np.empty((3, rows, champion.shape[1]), np.float32)
+        values[:2] = champion
+        usable = self._ask_challenger(request, values[2])
+        arms = self._arms(request, usable)
+        if not arms:
+            return Answer(self._header, values)
+        taken = [row for row, arm in enumerate(arms) if arm]
+        other = values[2] if self.traffic.blend is None else mixed(values[1:], self.traffic.blend, request.time_ns)
+        values[0, taken] = other[taken]
+        return Answer(msgspec.structs.replace(self._header, arms=arms), values)
 
     def _ask_champion(self, version: ServedVersion, request: PredictionRequest) -> NDArray[np.float32]:
         recorder = self.recorders.get("champion")
@@ -124,52 +119,49 @@ class ServedPolicy:
         recorder.add(seconds, rows, 0, found, request.features)
         return found
 
-    def _ask_challenger(self, request: PredictionRequest, rows: int) -> NDArray[np.float32]:
-        """Return probabilities float32 [N, 3], NaN in the rows without a distribution."""
+    def _ask_challenger(self, request: PredictionRequest, into: NDArray[np.float32]) -> list[bool] | None:
+        """Write what the challenger says into float32 [N, 3], NaN in the rows without a distribution.
+
+        Returns:
+            Which rows have one; None where all have.
+        """
+        rows = len(into)
         recorder = self.recorders.get("challenger")
         found: NDArray[np.float32] | None = None
         seconds: float | None = None
+        words = ""
         if self.challenger is not None:
             started = time.perf_counter()
             try:
                 found = self.challenger.probabilities(request)
             except Exception as error:  # whatever a model in its trial does, the champion answers
-                self._complain(str(error))
+                words = str(error)
             seconds = time.perf_counter() - started
-        usable = np.zeros(rows, np.bool_) if found is None else distributions(found, rows)
-        if found is not None and usable.all():
-            if recorder is not None:
-                recorder.add(seconds, rows, 0, found, request.features)
-            return found
-        missing = int(rows - usable.sum())
-        if found is not None:
-            self._complain(f"no distribution for {missing} of {rows} rows")
-        kept = np.full((rows, 3), np.nan, np.float32)
-        if found is not None and usable.any():
-            kept[usable] = found[usable]
+        usable = [False] * rows if found is None else distributions(found, rows)
+        missing = rows - sum(usable)
+        if found is not None and missing < rows:
+            into[:] = found
+        if missing:
+            into[[row for row, good in enumerate(usable) if not good]] = np.nan
+            self._complain(words or f"no distribution for {missing} of {rows} rows")
         if recorder is not None:
-            recorder.add(seconds, rows, missing, kept, request.features)
-        return kept
+            recorder.add(seconds, rows, missing, into, request.features)
+        return usable if missing else None
 
-    def _arms(self, request: PredictionRequest, challenger: NDArray[np.float32]) -> bytes:
+    def _arms(self, request: PredictionRequest, usable: list[bool] | None) -> bytes:
         """Return the arm of every row, a byte each; empty where all are the champion's."""
-        traffic = self.traffic
-        if traffic.mode is Mode.BLEND:
-            return bytes(BLEND if first == first else CHAMPION for first in challenger[:, 0].tolist())
-        if traffic.mode not in (Mode.CANARY, Mode.AB):
-            return b""
-        strategy, time_ns = request.strategy, request.time_ns
-        arms = bytes(
-            CHALLENGER
-            if first == first and assigned(traffic, strategy, instrument, time_ns) is Arm.CHALLENGER
-            else CHAMPION
-            for instrument, first in zip(request.instruments, challenger[:, 0].tolist(), strict=True)
-        )
-        return arms if any(arms) else b""
+        if self.traffic.mode is Mode.BLEND:
+            arms = bytes([BLEND]) * len(request.instruments)
+        else:
+            arms = challenger_rows(self.traffic, request.strategy, request.instruments, request.time_ns)
+        if usable is not None and arms:
+            arms = bytes(arm if good else CHAMPION for arm, good in zip(arms, usable, strict=True))
+            arms = arms if any(arms) else b""
+        return arms
 
     def _complain(self, words: str) -> None:
         """Log a failure of the challenger, once per cause; the statistics count every one."""
-        if words != self._complaint:
+        if self.challenger is not None and words != self._complaint:
             self._complaint = words
             _log.error(
                 "the challenger failed; the champion answers its rows",

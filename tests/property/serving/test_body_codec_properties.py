@@ -130,23 +130,18 @@ def test_binary_answer_round_trip_is_exact(data: st.DataObject) -> None:
         challenger,
         arms if challenger else b"",
     )
-    probabilities = data.draw(hnp.arrays(np.float32, (rows, 3), elements=floats))
-    scored = data.draw(hnp.arrays(np.float32, (2, rows, 3), elements=floats)) if challenger else None
-    decoded = codec.decode_answer(codec.encode_answer(Answer(header, probabilities, scored)))
+    values = data.draw(hnp.arrays(np.float32, (3 if challenger else 1, rows, 3), elements=floats))
+    decoded = codec.decode_answer(codec.encode_answer(Answer(header, values)))
     assert decoded.header == header
-    assert decoded.probabilities.tobytes() == probabilities.tobytes()
-    assert (decoded.scored is None) == (scored is None)
-    assert scored is None or decoded.scored is None or decoded.scored.tobytes() == scored.tobytes()
+    assert decoded.values.tobytes() == values.tobytes()
+    assert decoded.values.shape == values.shape
 
 
 def test_arms_that_do_not_fit_the_rows_are_refused() -> None:
-    values, scored = np.zeros((2, 3), np.float32), np.zeros((2, 2, 3), np.float32)
-    for challenger, arms in (
-        (VersionName("m", "2", "d"), b"\0"),
-        (VersionName("m", "2", "d"), b"\0\3"),
-        (None, b"\0\1"),
-    ):
-        answer = Answer(AnswerHeader("m", "1", "c", 1, challenger, arms), values, scored if challenger else None)
+    challenger = VersionName("m", "2", "d")
+    for second, arms in ((challenger, b"\0"), (challenger, b"\0\3"), (None, b"\0\1")):
+        values = np.zeros((3 if second else 1, 2, 3), np.float32)
+        answer = Answer(AnswerHeader("m", "1", "c", 1, second, arms), values)
         with pytest.raises(BadInputError, match="arms"):
             codec.decode_answer(codec.encode_answer(answer))
 

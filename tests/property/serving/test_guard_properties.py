@@ -60,7 +60,7 @@ def measure(kind: TriggerKind, arm: str, version: str, value: float | None) -> M
     return Measure(kind=kind, strategy=STRATEGY, arm=arm, version=version, value=value)
 
 
-VALUES = st.one_of(st.none(), st.sampled_from([math.nan, math.inf, 0.0, 0.015, 0.06, 0.2]), st.floats(0, 0.3))
+VALUES = st.one_of(st.none(), st.sampled_from([math.nan, math.inf, 0.0, 0.015, 0.06, 0.3]), st.floats(0, 0.4))
 LOOKS = st.lists(
     st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(["champion", "challenger"]), VALUES), max_size=4),
     min_size=1,
@@ -117,7 +117,7 @@ def test_never_flaps_and_never_acts_without_a_figure(looks: list[list[tuple[Trig
     )
 
 
-@given(kind=st.sampled_from(KINDS), arm=st.sampled_from(["champion", "challenger"]), value=st.floats(0.2, 1e6))
+@given(kind=st.sampled_from(KINDS), arm=st.sampled_from(["champion", "challenger"]), value=st.floats(0.3, 1e6))
 def test_critical_acts_at_the_first_look(kind: TriggerKind, arm: str, value: float) -> None:
     _, verdict = World(PARAMETERS).look(1, [(kind, arm, value)])
     assert verdict.act is not None
