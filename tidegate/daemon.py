@@ -24,11 +24,12 @@ from tidegate.services.environment import platform_environment, quiet_this_proce
 from tidegate.services.mlflow import mlflow_service
 from tidegate.services.prefect import prefect_service
 from tidegate.services.pusher import pusher_service
+from tidegate.services.release import release_service
 from tidegate.services.serving import serving_service
 from tidegate.services.stores import postgres_service, redis_service
 
 _REPORT = "TIDEGATE_UP_REPORT"  # the pipe on which a spawned supervisor tells how its start goes
-NAMES = ("postgres", "redis", "mlflow", "prefect", "deployments", "pusher", "serving")
+NAMES = ("postgres", "redis", "mlflow", "prefect", "deployments", "pusher", "serving", "release")
 log = get_logger("tidegate")
 
 
@@ -106,6 +107,8 @@ def _start(supervisor: Supervisor, settings: Settings, workspace: Path, without:
     if redis_url:
         later.append(pusher_service(redis_url, workspace, environment, ["redis"] if "redis" in running else []))
     later.append(serving_service(state, environment, settings.serving.port))
+    # It waits for nobody: without database or registry the guard goes on, and the rest follows when they answer.
+    later.append(release_service(state, workspace, environment, settings.release.port))
     supervisor.start(*(service for service in later if service.name not in without))
 
 

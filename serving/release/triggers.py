@@ -41,8 +41,8 @@ class RollbackParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     warning_ticks: int = 40
     clear: float = 0.8
     cool_down_seconds: float = 900.0
-    minimum_rows: int = 100
-    latency_seconds: Limits = Limits(warning=0.02, critical=0.1)
+    minimum_rows: int = 50
+    latency_seconds: Limits = Limits(warning=0.1, critical=0.25)
     error_rate: Limits = Limits(warning=0.01, critical=0.05)
     missing_rate: Limits = Limits(warning=0.01, critical=0.05)
     constant_spread: float | None = 1e-6

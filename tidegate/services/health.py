@@ -11,6 +11,7 @@ from tidegate.processes.memory import proportional_set_size, tree
 from tidegate.processes.readiness import request, request_json
 from tidegate.processes.records import RunRecord
 from tidegate.services.pusher import consumes
+from tidegate.services.release import told
 from tidegate.services.serving import replica_answers
 
 
@@ -104,4 +105,6 @@ def _ask(record: RunRecord) -> str:
         if failures:
             raise OSError("; ".join(f"{strategy}: {words}" for strategy, words in sorted(failures.items())))
         return "answers; no approved model yet"
+    if name == "release":
+        return told(request_json("GET", f"{url}/status"))
     return "runs"
