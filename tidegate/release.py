@@ -1,31 +1,45 @@
-"""Registry, approval ledger and model store together: what the release commands and the demo do with them."""
+"""Registry, approval ledger, release ledger and model store together: what approving and rejecting do with them."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 
+from core.clock import LiveClock
 from core.database import create_engine, migrate
-from core.errors import UnavailableError, UsageError
+from core.errors import UsageError
 from core.settings import Settings
+from serving.release.advance import advance, is_barred, open_release, refuse_second
 from serving.release.approvals import ApprovalLedger, Decision, Scope, approve
-from serving.release.publish import fetch_package, publish, registry_client
+from serving.release.effects import ReleaseRoom
+from serving.release.policy import ReleasePolicy
+from serving.release.publish import fetch_package, registry_client
+from serving.release.releases import Releases
+from serving.release.signing import ApprovalKeys
+from serving.release.states import Release, ReleaseState
 from serving.release.watch import ReleaseAlert, check_release
 from serving.store import ModelStore
 from tidegate.platform import Addresses
+from tidegate.release_watch import release_watch
 
 
 @contextmanager
-def approval_ledger(database_url: str) -> Generator[ApprovalLedger]:
-    """Yield the ledger of a database, with its tables up to date."""
-    engine = create_engine(database_url)
+def release_room(addresses: Addresses) -> Generator[ReleaseRoom]:
+    """Yield ledgers, store and registry of a platform, with the tables up to date."""
+    engine = create_engine(addresses.database_url)
+    settings, clock = registry_settings(addresses), LiveClock()
     try:
         migrate(engine)
-        yield ApprovalLedger(engine)
+        yield ReleaseRoom(
+            releases=Releases(engine, clock),
+            approvals=ApprovalLedger(engine, clock, ApprovalKeys.of(settings)),
+            store=model_store(addresses),
+            settings=settings,
+            clock=clock,
+        )
     finally:
         engine.dispose()
 
@@ -42,53 +56,105 @@ def model_store(addresses: Addresses) -> ModelStore:
 
 
 def approve_version(
-    addresses: Addresses, name: str, version: str, *, scope: str, by: str, reason: str
+    addresses: Addresses,
+    name: str,
+    version: str,
+    *,
+    scope: str,
+    by: str,
+    reason: str,
+    params: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Verify a version's package, record the approval, and publish it.
+    """Verify a version's package, record the approval, and begin its release.
+
+    A strategy without a champion is served by it at once (``release.first``); beside a champion it goes into shadow.
+
+    Args:
+        addresses: of the platform.
+        name: registered model, which is the strategy.
+        version: of the model.
+        scope: ``paper`` or ``live``.
+        by, reason: who approves and why.
+        params: content of the workspace's ``params.yaml``: what the release goes by; the defaults when not given.
 
     Raises:
         UsageError: no such scope.
-        RefusedError: ``live`` for a version that failed the gate.
-        IntegrityError: the package or the ledger does not hold.
+        RefusedError: ``live`` for a version that failed the gate, or another version is being released.
+        IntegrityError: the package or a ledger does not hold.
         BadInputError: there is no such version.
         UnavailableError: registry or database does not answer.
     """
     if scope not in set(Scope):
         raise UsageError(f"no scope {scope!r}: choose one of {', '.join(Scope)}")
-    settings, store = registry_settings(addresses), model_store(addresses)
-    with approval_ledger(addresses.database_url) as ledger, TemporaryDirectory(prefix="tidegate-package-") as folder:
-        package = fetch_package(registry_client(settings), name, version, Path(folder))
-        standing = ledger.standing(package.model_digest, strategy=package.manifest.strategy)
+    policy = release_policy(params)
+    with release_room(addresses) as room, TemporaryDirectory(prefix="tidegate-package-") as folder:
+        package = fetch_package(registry_client(room.settings), name, version, Path(folder))
+        strategy, ledger = package.manifest.strategy, room.approvals
+        before = room.store.pointer(strategy)
+        serves = before is not None and not before.flat and before.model_digest == package.model_digest
+        if not serves:
+            refuse_second(room, strategy, version)
+        standing = ledger.standing(package.model_digest, strategy=strategy)
         wanted = (version, package.evidence_digest, Scope(scope))
-        if standing is None or (standing.version, standing.evidence_digest, standing.scope) != wanted:
+        if (
+            standing is None
+            or (standing.version, standing.evidence_digest, standing.scope) != wanted
+            or is_barred(room, standing)
+        ):
             standing = approve(ledger, package, version=version, scope=Scope(scope), by=by, reason=reason)
-        pointer = publish(name, version, settings=settings, ledger=ledger, store=store)
+        room.store.add(package)
+        champion = room.releases.champion(strategy)
+        if champion is None or champion.version != version:
+            open_release(room, standing, policy, actor=by, reason=reason)
+        advance(room, strategy, policy, release_watch(room.approvals.engine, params))
+        release = newest_release(room, strategy, version)
+        pointer = room.store.pointer(strategy)
     return {
         **msgspec.to_builtins(standing),
         "model": name,
-        "revision": pointer.revision,
+        "revision": pointer.revision if pointer else 0,
         "gate": "passed" if package.evidence.verdict.passed else "failed",
+        "release": release.release_id,
+        "state": release.words,
+        "served": release.state is ReleaseState.CHAMPION,
+        "champion": pointer.version if pointer and not pointer.flat else None,
     }
+
+
+def release_policy(params: Mapping[str, Any] | None) -> ReleasePolicy:
+    """Return the policy in a workspace's parameters; the defaults without any.
+
+    Raises:
+        BadInputError: the section ``release`` is wrong.
+    """
+    return ReleasePolicy() if params is None else ReleasePolicy.read(params)
+
+
+def newest_release(room: ReleaseRoom, strategy: str, version: str) -> Release:
+    """Return the last release of a version, which must have one."""
+    return [release for release in room.releases.releases(strategy) if release.version == version][-1]
 
 
 def release_alerts(addresses: Addresses, name: str) -> list[ReleaseAlert]:
     """Say where registry, approvals and serving disagree: a raw alias move, a withdrawn approval, a broken ledger."""
-    with approval_ledger(addresses.database_url) as ledger:
-        return check_release(
-            name, name, settings=registry_settings(addresses), ledger=ledger, store=model_store(addresses)
-        )
+    with release_room(addresses) as room:
+        return check_release(name, name, settings=room.settings, ledger=room.approvals, store=room.store)
 
 
-def reject_version(addresses: Addresses, name: str, version: str, *, by: str, reason: str) -> dict[str, Any]:
-    """Record that a version is rejected; its approval, if it had one, no longer stands.
+def reject_version(
+    addresses: Addresses, name: str, version: str, *, by: str, reason: str, params: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Record that a version is rejected; its approval, if it had one, no longer stands, and its release ends.
 
     Raises:
         BadInputError, IntegrityError, UnavailableError: as ``approve_version``.
     """
-    with approval_ledger(addresses.database_url) as ledger, TemporaryDirectory(prefix="tidegate-package-") as folder:
-        package = fetch_package(registry_client(registry_settings(addresses)), name, version, Path(folder))
-        record = ledger.append(
-            strategy=package.manifest.strategy,
+    policy = release_policy(params)
+    with release_room(addresses) as room, TemporaryDirectory(prefix="tidegate-package-") as folder:
+        package = fetch_package(registry_client(room.settings), name, version, Path(folder))
+        strategy = package.manifest.strategy
+        record = room.approvals.append(
+            strategy=strategy,
             version=version,
             model_digest=package.model_digest,
             evidence_digest=package.evidence_digest,
@@ -97,46 +163,8 @@ def reject_version(addresses: Addresses, name: str, version: str, *, by: str, re
             by=by,
             reason=reason,
         )
-        pointer = model_store(addresses).pointer(package.manifest.strategy)
-    served = pointer is not None and pointer.model_digest == package.model_digest
-    return {**msgspec.to_builtins(record), "model": name, "served": served}
-
-
-def list_versions(addresses: Addresses, name: str) -> list[dict[str, Any]]:
-    """Return the registered versions of a model, newest first, each with verdict, latest decision and whether served.
-
-    Raises:
-        UnavailableError: registry or database does not answer.
-        IntegrityError: the approval ledger does not hold.
-    """
-    from mlflow.exceptions import MlflowException
-
-    store = model_store(addresses)
-    pointers = [pointer for strategy in store.strategies() if (pointer := store.pointer(strategy)) is not None]
-    served = {(pointer.version, pointer.model_digest) for pointer in pointers}
-    try:
-        client = registry_client(registry_settings(addresses))
-        versions = client.search_model_versions(f"name = '{name}'")
-    except MlflowException as error:
-        raise UnavailableError(f"the model registry does not answer: {str(error).splitlines()[0]}") from None
-    with approval_ledger(addresses.database_url) as ledger:
-        decisions = {(record.version, record.model_digest): record for record in ledger.verify_chain()}
-    rows: list[dict[str, Any]] = []
-    for version in sorted(versions, key=lambda entry: -int(entry.version)):
-        number, digest = str(version.version), str(version.tags.get("lineage.model_digest", ""))
-        decision = decisions.get((number, digest))
-        approved = decision is not None and decision.decision is Decision.APPROVED
-        rows.append(
-            {
-                "name": name,
-                "version": number,
-                "model": str(version.description or "").partition(",")[0],
-                "gate": version.tags.get("gate.verdict", "unknown"),
-                "approval": f"{decision.decision}{f' ({decision.scope})' if approved else ''}" if decision else "none",
-                "served": "yes" if (number, digest) in served else "",
-                "created": datetime.fromtimestamp(int(version.creation_timestamp or 0) / 1000, UTC).isoformat(),
-                "model_digest": digest,
-                "run_id": version.run_id,
-            }
-        )
-    return rows
+        ended = advance(room, strategy, policy, release_watch(room.approvals.engine, params))
+        pointer = room.store.pointer(strategy)
+    served = pointer is not None and any(s.model_digest == package.model_digest for s in pointer.standings)
+    ends = [release.release_id for release in ended if release.state is ReleaseState.REJECTED]
+    return {**msgspec.to_builtins(record), "model": name, "served": served, "ended": ends}

@@ -223,7 +223,7 @@ def _onward(release: Release, policy: ReleasePolicy, findings: Findings) -> Tran
         reason=reason,
         step=step,
         figures=figures_of(findings),
-        market_ns=findings.time_ns,
+        market_ns=findings.time_ns + 1,  # the decisions up to here were the step's before
     )
 
 

@@ -1,11 +1,11 @@
-"""``tidegate models``, ``approve`` and ``reject``: versions of the registry and who let them trade."""
+"""``tidegate approve`` and ``reject``: who lets a version trade."""
 
 import getpass
 from typing import Annotated, Any
 
 import typer
 
-from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_settings, table
+from tidegate.commands.border import HERE, Json, State, Workspace, finish, load_settings
 
 Version = Annotated[str, typer.Argument(help="Version number in the registry.")]
 Name = Annotated[
@@ -14,26 +14,6 @@ Name = Annotated[
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept for ever.")]
 By = Annotated[str | None, typer.Option("--by", help="Who decides; your user name when not given.", show_default=False)]
-
-
-def models(name: Name = None, workspace: Workspace = HERE, state: State = None, json: Json = False) -> None:
-    """List the registered versions with the gate's verdict, their approvals and which one is served.
-
-    Says where registry, approvals and serving disagree, such as an alias that somebody moved without an approval.
-
-    Example: tidegate models --json
-    """
-    settings = load_settings(state, "models")
-    from tidegate.platform import platform
-    from tidegate.release import list_versions, release_alerts
-
-    with platform(settings, database=True) as addresses:
-        rows = list_versions(addresses, name or model_of(workspace))
-        alerts = [alert.words for alert in release_alerts(addresses, name or model_of(workspace))] if rows else []
-    columns = ["version", "model", "gate", "approval", "served", "created", "digest"]
-    shown: list[Any] = [{**row, "digest": row["model_digest"][:12]} for row in rows]
-    text = table(shown, columns) if rows else "no version is registered: `tidegate retrain`"
-    finish({"models": rows, "alerts": alerts}, json, "\n".join([text, *(f"ALERT: {words}" for words in alerts)]))
 
 
 def approve(
@@ -46,22 +26,23 @@ def approve(
     state: State = None,
     json: Json = False,
 ) -> None:
-    """Approve a version and serve it from now on.
+    """Approve a version and begin its release.
 
-    The package is verified first. A version that failed the gate can be approved for paper only; paper never trades on
-    a live account.
+    The package is verified first. Without a champion the version is served from now on; beside one it goes into shadow
+    and from there step by step (`tidegate release show`). A version that failed the gate can be approved for paper
+    only; paper never trades on a live account.
 
     Example: tidegate approve 3 --scope paper --reason "watch it for a month"
     """
     settings = load_settings(state, "approve")
+    from core.params import read_params
     from tidegate.platform import platform
     from tidegate.release import approve_version
 
+    chosen, who, params = name or model_of(workspace), by or getpass.getuser(), read_params(workspace / "params.yaml")
     with platform(settings, database=True) as addresses:
-        result = approve_version(
-            addresses, name or model_of(workspace), version, scope=scope, by=by or getpass.getuser(), reason=reason
-        )
-    finish(result, json, f"version {version} approved for {result['scope']} and served (revision {result['revision']})")
+        result = approve_version(addresses, chosen, version, scope=scope, by=who, reason=reason, params=params)
+    finish(result, json, _approved(result))
 
 
 def reject(
@@ -73,19 +54,19 @@ def reject(
     state: State = None,
     json: Json = False,
 ) -> None:
-    """Reject a version: it will not be published; an approval it had no longer stands.
+    """Reject a version: it will not be served; an approval it had no longer stands, and its release ends.
 
     Example: tidegate reject 3 --reason "loses in trending markets"
     """
     settings = load_settings(state, "reject")
+    from core.params import read_params
     from tidegate.platform import platform
     from tidegate.release import reject_version
 
+    chosen, who, params = name or model_of(workspace), by or getpass.getuser(), read_params(workspace / "params.yaml")
     with platform(settings, database=True) as addresses:
-        result = reject_version(
-            addresses, name or model_of(workspace), version, by=by or getpass.getuser(), reason=reason
-        )
-    warning = "; it is still served: approve another version to replace it" if result["served"] else ""
+        result = reject_version(addresses, chosen, version, by=who, reason=reason, params=params)
+    warning = "; it is still served: `tidegate rollback --reason …` takes it back" if result["served"] else ""
     finish(result, json, f"version {version} rejected{warning}")
 
 
@@ -97,7 +78,20 @@ def model_of(workspace: Any) -> str:
     return f"tidegate-{required(read_params(path), 'market', path)}"
 
 
+def _approved(result: dict[str, Any]) -> str:
+    """Say what the approval came to and what to do next."""
+    version = result["version"]
+    words = f"version {version} approved for {result['scope']}"
+    if result["served"]:
+        return f"{words} and served (revision {result['revision']})"
+    beside = f" beside champion version {result['champion']}" if result["champion"] else ""
+    return (
+        f"{words}; release {result['release']} is in state {result['state']}{beside} (revision {result['revision']}). "
+        f"`tidegate release show` says what it waits for; `tidegate promote {version} --now --reason …` does not wait"
+    )
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (models, approve, reject):
+    for command in (approve, reject):
         app.command()(command)

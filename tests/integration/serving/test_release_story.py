@@ -227,8 +227,8 @@ def test_the_hand_over_is_a_blend_over_market_time(desk: Desk) -> None:
     pointer = desk.room.store.pointer(NAME)
     assert pointer is not None and pointer.traffic.blend is not None
     blend = pointer.traffic.blend
-    assert (blend.first, blend.weight, blend.start_ns) == (0.1, 1.0, START_NS)
-    assert blend.end_ns == START_NS + 3_600_000_000_000
+    assert (blend.first, blend.weight, blend.start_ns) == (0.1, 1.0, START_NS + 1)
+    assert blend.end_ns == START_NS + 1 + 3_600_000_000_000
     desk.find(10, time_ns=blend.end_ns - 1)
     assert desk.advance() == []
     desk.find(10, time_ns=blend.end_ns)

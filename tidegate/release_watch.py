@@ -1,0 +1,79 @@
+"""What the rules of a release are asked with on this platform: the online tests' findings and the market's time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import UnavailableError
+from serving.release.advance import Watch
+from serving.release.effects import policy_of
+from serving.release.findings import Findings
+from serving.release.states import Release
+
+
+def release_watch(engine: sa.Engine, params: Mapping[str, Any] | None) -> Watch:
+    """Return the watch on the trader's ledger.
+
+    Args:
+        engine: of the platform's database, migrated.
+        params: content of the workspace's ``params.yaml``: sizing and blocks of the comparison. None: the releases are
+            carried on as far as they go without findings.
+    """
+
+    def findings(release: Release) -> Findings | None:
+        return None if params is None else findings_of_release(engine, release, params)
+
+    def market_ns(strategy: str) -> int:
+        return first_decision_after(engine, strategy)
+
+    return Watch(findings=findings, market_ns=market_ns)
+
+
+def findings_of_release(engine: sa.Engine, release: Release, params: Mapping[str, Any]) -> Findings:
+    """Return what the online tests say of a release: tests over the whole comparison, counts of its present step.
+
+    Raises:
+        BadInputError: a section of the parameters is missing or wrong.
+        UnavailableError: the database does not answer.
+    """
+    from training.online import Comparison, OnlineRules, findings_of
+
+    comparison = Comparison(
+        strategy=release.strategy,
+        champion=release.against,
+        challenger=release.model_digest,
+        since_ns=release.compared_ns,
+        step_since_ns=release.market_ns,
+    )
+    rules = OnlineRules.from_params(params, policy_of(release).alpha)
+    try:
+        return findings_of(engine, comparison, rules)
+    except DBAPIError as error:
+        raise _away(error) from error
+
+
+def first_decision_after(engine: sa.Engine, strategy: str) -> int:
+    """Return the first moment behind the strategy's last decision, UTC nanoseconds of market time; 0: there is none.
+
+    Raises:
+        UnavailableError: the database does not answer.
+    """
+    from trading.ledger.tables import decisions, sessions
+
+    query = (
+        sa.select(sa.func.max(decisions.c.time_ns))
+        .select_from(decisions.join(sessions, decisions.c.session_id == sessions.c.session_id))
+        .where(sessions.c.strategy == strategy)
+    )
+    try:
+        with engine.connect() as connection:
+            last = connection.execute(query).scalar_one_or_none()
+    except DBAPIError as error:
+        raise _away(error) from error
+    return 0 if last is None else int(last) + 1
+
+
+def _away(error: DBAPIError) -> UnavailableError:
+    return UnavailableError(f"the trader's ledger does not answer: {str(error.orig or error).splitlines()[0]}")
