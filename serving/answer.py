@@ -51,8 +51,8 @@ class Answer:
 
     Attributes:
         header: who.
-        values: float32 [1, N, 3] of (short, flat, long), what is traded. Where a challenger is scored float32 [3, N, 3]:
-            what is traded, what the champion said, what the challenger said, NaN where that was nothing usable.
+        values: float32 [1, N, 3] of (short, flat, long), what is traded. Where a challenger is scored [3, N, 3]: what
+            is traded, what the champion said, what the challenger said, NaN where that was nothing usable.
     """
 
     header: AnswerHeader
@@ -89,19 +89,15 @@ class Answer:
         arms = header.arms or bytes(len(request.instruments))
         scored = zip(arms, self.values[1].tolist(), self.values[2].tolist(), strict=True)
         found: list[Prediction] = []
-        for (decision_id, instrument, (short, flat, long)), (arm, champion, challenger) in zip(
-            rows, scored, strict=True
-        ):
+        for row, (arm, champion, challenger) in zip(rows, scored, strict=True):
+            decision_id, instrument, (short, flat, long) = row
             others: tuple[Alternative, ...] = ()
             if arm != CHAMPION:
                 others = (Alternative("champion", name, version, digest, *champion),)
             if arm != CHALLENGER and challenger[0] == challenger[0]:  # not NaN
-                second = names[1]
-                others += (
-                    Alternative(
-                        "challenger", second.model_name, second.model_version, second.model_digest, *challenger
-                    ),
-                )
+                beside = names[1]
+                words = (beside.model_name, beside.model_version, beside.model_digest)
+                others += (Alternative("challenger", *words, *challenger),)
             who = names[arm]
             found.append(
                 Prediction(
