@@ -90,7 +90,7 @@ class ServingSettings(Section):
     poll_seconds: float = Field(default=0.1, gt=0)  # how often replicas and traders look for a changed policy
     replicas: int = Field(default=1, ge=1)  # one answers some 1,000 single predictions a second on a core
     maximum_replicas: int | None = Field(default=None, ge=1)  # more than replicas: Ray Serve scales between the two
-    target_ongoing_requests: float = Field(default=2.0, gt=0)  # a replica's, which autoscaling aims at
+    target_busy: float = Field(default=0.6, gt=0, le=1)  # of a core, by replica, which autoscaling aims at
     upscale_delay_seconds: float = Field(default=10.0, ge=0)  # a burst shorter than a replica's start is over anyway
     downscale_delay_seconds: float = Field(default=300.0, ge=0)  # a replica costs memory, starting one costs a core
     # Past these a replica refuses at once with 503 and one line: a late answer is worth less than none.

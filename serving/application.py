@@ -10,6 +10,7 @@ from typing import Any, cast
 from core.logging import configure_logging
 from core.settings import ServingSettings, Settings
 from serving.authentication import Application, TokenAuthentication, required_token_digest
+from serving.autoscaling import BusyPolicy, MeasuredReplica
 from serving.ingress import PredictionApplication
 from serving.limits import Limits, RequestLimits
 from serving.loader import ChampionLoader
@@ -46,9 +47,12 @@ def replica_options(settings: ServingSettings) -> dict[str, Any]:
         "autoscaling_config": {
             "min_replicas": settings.replicas,
             "max_replicas": most,
-            "target_ongoing_requests": settings.target_ongoing_requests,
             "upscale_delay_s": settings.upscale_delay_seconds,
             "downscale_delay_s": settings.downscale_delay_seconds,
+            "policy": {
+                "policy_function": f"{BusyPolicy.__module__}:{BusyPolicy.__name__}",
+                "policy_kwargs": {"target_busy": settings.target_busy},
+            },
         }
     }
 
@@ -71,7 +75,7 @@ def build_application(settings: Settings) -> Any:
     # Serve's decorator is typed for functions that it turns into classes.
     create = cast(Any, serve.deployment)
     return create(
-        serve.ingress(build)(),
+        serve.ingress(build)(MeasuredReplica),
         name=DEPLOYMENT_NAME,
         max_ongoing_requests=settings.serving.maximum_ongoing_requests + _SPARE_REQUESTS,
         ray_actor_options={"num_cpus": 0},  # scheduling is by replica count; a machine with one core serves too

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from core.domain import Prediction
 from serving.store import Pointer
 from serving.traffic.assignment import assigned
-from serving.traffic.blend import mixed
 from serving.traffic.pointer import blend_digest
 from serving.traffic.policy import Arm, Mode
 from tidegate.drill.serving_load import Asked
@@ -85,7 +84,8 @@ class Checker:
         wanted = [self._expected[standing.version][window : window + 1] for standing in standings]
         if arm is Arm.BLEND:
             assert policy.traffic.blend is not None
-            wanted = [mixed(wanted[0], wanted[1], policy.traffic.blend, prediction.time_ns)]
+            weight = policy.traffic.blend.weight_at(prediction.time_ns)  # the drill's blends have fixed weights
+            wanted = [(1.0 - weight) * wanted[0] + weight * wanted[1]]
         if not _equal(prediction, wanted[0][0]):
             return f"its probabilities are not those of version {version}"
         return self._alternatives(policy, arm, prediction, window)
