@@ -27,7 +27,7 @@ def complete(
 ) -> RollbackRecord:
     """Do what is left of a rollback and return its record; what cannot be done now stays pending.
 
-    The report is made whenever something changed, and counts as done once nothing else is left.
+    The report is asked for every time (it knows whether it is of this record) and is done once nothing else is left.
 
     Args:
         store: the models of this machine.
@@ -38,12 +38,11 @@ def complete(
     folder = strategy_folder(store, record.strategy)
     with _locked(folder):
         record = _newest(folder, record)  # another process may have done some of it
-        before = record.steps
         for name in (name for name in record.pending if name is not StepName.REPORT):
             words = _attempt(actions.get(name), name, record)
             if words is not None:
                 record = _note(folder, record.with_step(name, clock.time_ns(), words))
-        if StepName.REPORT in record.pending and (record.steps != before or record.pending == (StepName.REPORT,)):
+        if StepName.REPORT in record.pending:
             words = _attempt(actions.get(StepName.REPORT), StepName.REPORT, record)
             if words is not None and record.pending == (StepName.REPORT,):
                 record = _note(folder, record.with_step(StepName.REPORT, clock.time_ns(), words))

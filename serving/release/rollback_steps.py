@@ -110,9 +110,9 @@ def release_action(releases: Callable[[], Releases]) -> Action:
                         to=ReleaseState.ROLLED_BACK, cause=Cause.ROLLBACK, reason=reason, figures=figures
                     )
                     ledger.append(release.release_id, draft, actor=record.actor, expected=release.sequence)
-                    done.append(f"{release.release_id} is rolled back")
-                elif release.state is ReleaseState.ROLLED_BACK:
-                    done.append(f"{release.release_id} was rolled back")
+                elif release.state is not ReleaseState.ROLLED_BACK:
+                    continue
+                done.append(f"{release.release_id} is rolled back")
         champion = record.before.approval
         if record.target is not None and (champion is None or champion.hash != record.target.hash):
             restored = ledger.reinstate(record.target, reason=reason, actor=record.actor, figures=figures)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from core.clock import NANOSECONDS, to_rfc3339
-from core.files import write_bytes, write_json
+from core.files import read_json, write_bytes, write_json
 from serving.release.findings import TriggerKind
 from serving.release.rollback_completion import Action
 from serving.release.rollback_record import Positions, RollbackRecord, StepName
@@ -70,7 +70,9 @@ def report_action(state: Path) -> Action:
     """Return the action that writes the page and its JSON."""
 
     def act(record: RollbackRecord) -> str:
-        path = write_report(state, record, lambda: read_statistics(state))
+        path = report_path(state, record)
+        if not _is_of(path, record):
+            write_report(state, record, lambda: read_statistics(state))
         return str(path)
 
     return act
@@ -90,6 +92,15 @@ def write_report(state: Path, record: RollbackRecord, statistics: Callable[[], S
     write_bytes(path, page(record, after).encode())
     write_json(path.with_suffix(".json"), {**msgspec.to_builtins(record), "answering_after": after})
     return path
+
+
+def _is_of(path: Path, record: RollbackRecord) -> bool:
+    """Whether page and JSON are there and show this record."""
+    try:
+        told: Any = read_json(path.with_suffix(".json"))
+        return path.exists() and told["steps"] == list(msgspec.to_builtins(record.steps))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def page(record: RollbackRecord, after: Sequence[dict[str, Any]]) -> str:
