@@ -1,4 +1,4 @@
-"""``tidegate gate offline`` and ``tidegate gate simulate --offline``: judge a version, and measure the judge."""
+"""``tidegate gate offline`` and ``tidegate gate simulate``: judge a version, and measure the judges."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from tidegate.commands.release import Name, Version, model_of
 if TYPE_CHECKING:
     from serving.release.evidence import Verdict
     from training.simulation.run import Rate, Simulation
-    from training.simulation.verdict import Outcome
+    from training.simulation.verdict import Outcome, SimulationOptions
 
 application = typer.Typer(
     name="gate", help="The offline gate: what it says about a version, and how often it is wrong.", no_args_is_help=True
@@ -62,42 +62,89 @@ def offline(
 @application.command()
 def simulate(
     offline: Annotated[bool, typer.Option("--offline", help="Simulate the offline gate.")] = False,
+    online: Annotated[bool, typer.Option("--online", help="Simulate the online gate.")] = False,
     markets: Annotated[int, typer.Option(help="Markets without signal.", min=0)] = 200,
     planted: Annotated[int, typer.Option(help="Markets with a planted signal.", min=0)] = 50,
     trials: Annotated[int, typer.Option(help="Trials of each market's search.")] = 100,
     boosted: Annotated[int, typer.Option(help="Of these, fits of the real boosted trees.")] = 2,
     steps: Annotated[int, typer.Option(help="Bars of a market, four hours each.")] = 9000,
     strength: Annotated[float, typer.Option(help="Correlation of the planted state with the next return.")] = 0.08,
-    seed: Annotated[int, typer.Option(help="Of all markets and searches.", min=0)] = 20260101,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
     fresh: Annotated[bool, typer.Option("--fresh", help="Judge markets again that were judged before.")] = False,
+    streams: Annotated[int, typer.Option(help="Online: streams of each law without a difference.")] = 1000,
+    planted_streams: Annotated[int, typer.Option(help="Online: streams of each law and effect with one.")] = 400,
+    days: Annotated[int, typer.Option(help="Online: days, each looked at.")] = 250,
+    decisions_per_day: Annotated[int, typer.Option(help="Online: decisions of a day.")] = 6,
+    effect: Annotated[float, typer.Option(help="Online: planted mean of a block, in its standard deviations.")] = 0.25,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)] = 20260101,
     workspace: Workspace = HERE,
     state: State = None,
     json: Json = False,
 ) -> None:
-    """Search simulated markets and count how often the gate lets the winner through.
+    """Measure both gates on simulated data: how often what is no better passes, and how often what is better does.
 
-    Each market is searched as a real one is: real features, labels, folds, costs, sizing, trial ledger, statistics and
-    rules; the learner of most trials is a fast linear one. A killed run goes on where it was when called again.
+    Offline: each market is searched as a real one is: real features, labels, folds, costs, sizing, trial ledger,
+    statistics and rules; the learner of most trials is a fast linear one. A killed run goes on where it was when called
+    again. Online: the tests of a release look every day at streams of paired differences, beside a t-test that looks
+    as often. Without either option both are measured.
 
     Example: tidegate gate simulate --offline --markets 60 --planted 30
+    Example: tidegate gate simulate --online --days 250 --effect 0.25
     """
     settings = load_settings(state, "gate")
-    import shutil
-
-    import msgspec
-
-    from core.errors import UsageError
     from core.params import read_params
-    from training.simulation.run import simulate as run
-    from training.simulation.run import simulation_digest
+    from tidegate.commands.gate_online import online_lines, run_online
+    from training.online import OnlineSettings
+    from training.simulation.online import OnlineOptions
+    from training.simulation.run import check_simulation
     from training.simulation.verdict import SimulationOptions
 
-    if not offline:
-        raise UsageError("say which gate to simulate: tidegate gate simulate --offline")
+    both = offline == online
     params = read_params(workspace / "params.yaml")
-    options = SimulationOptions(trials=trials, boosted=boosted, steps=steps, strength=strength, seed=seed)
+    searched = SimulationOptions(trials=trials, boosted=boosted, steps=steps, strength=strength, seed=seed)
+    streamed = OnlineOptions(
+        streams=streams,
+        planted=planted_streams,
+        days=days,
+        decisions_per_day=decisions_per_day,
+        effect=effect,
+        seed=seed,
+    )
+    if both or offline:
+        check_simulation(markets, planted, searched, workers)
+    if both or online:
+        streamed.check(OnlineSettings.from_params(params))
     folder: Path = settings.state / "simulation"
+    content: dict[str, Any] = {}
+    lines: list[str] = []
+    import msgspec
+
+    if both or online:
+        tested, page = run_online(streamed, params, folder)
+        content["online"] = msgspec.to_builtins(tested) | {"page": str(page)}
+        lines += online_lines(tested, page)
+    if both or offline:
+        result = _simulate_offline(markets, planted, searched, params, folder, workers, fresh)
+        content["offline"] = msgspec.to_builtins(result) | {"folder": str(folder)}
+        lines += _rate_lines(result)
+    # One half alone is its own object: what reads the offline half today goes on doing so.
+    finish(content if both else next(iter(content.values())), json, "\n".join(lines))
+
+
+def _simulate_offline(
+    markets: int,
+    planted: int,
+    options: "SimulationOptions",
+    params: dict[str, Any],
+    folder: Path,
+    workers: int,
+    fresh: bool,
+) -> "Simulation":
+    import shutil
+
+    from training.simulation.run import simulate as run
+    from training.simulation.run import simulation_digest
+
     if fresh:
         shutil.rmtree(folder / simulation_digest(options, params)[:16], ignore_errors=True)
 
@@ -106,9 +153,7 @@ def simulate(
         said = "passed" if outcome.passed else f"refused by {', '.join(outcome.failed)}"
         say(f"gate: {done}/{of}, market {outcome.number} {which}: Sharpe {outcome.sharpe:+.2f}, {said}")
 
-    result = run(markets, planted, options, params, folder, workers, report)
-    content: dict[str, Any] = msgspec.to_builtins(result)
-    finish(content | {"folder": str(folder)}, json, "\n".join(_rate_lines(result)))
+    return run(markets, planted, options, params, folder, workers, report)
 
 
 def _verdict_lines(what: str, verdict: "Verdict") -> list[str]:

@@ -80,7 +80,7 @@ def simulate(
     Raises:
         BadInputError: nothing to simulate, or options out of range.
     """
-    _check(markets, planted, options, workers)
+    check_simulation(markets, planted, options, workers)
     GatePolicy.from_params(params)  # a policy that cannot be read ends here, and not in a worker
     study_parameters(MarketParameters(steps=options.steps), FOLDS, int(required(params, "seed")), params)
     digest = simulation_digest(options, params)
@@ -147,7 +147,12 @@ def rate(count: int, of: int) -> Rate | None:
     return Rate(count=count, of=of, value=count / of, low=low, high=high)
 
 
-def _check(markets: int, planted: int, options: SimulationOptions, workers: int) -> None:
+def check_simulation(markets: int, planted: int, options: SimulationOptions, workers: int) -> None:
+    """Refuse what cannot be simulated.
+
+    Raises:
+        BadInputError: nothing to simulate, or options out of range.
+    """
     if markets < 0 or planted < 0 or markets + planted < 1:
         raise BadInputError(f"{markets} markets without signal and {planted} planted ones: nothing to simulate")
     if options.trials < 4 or not 0 <= options.boosted <= options.trials // 2:
