@@ -18,6 +18,7 @@ def sources() -> dict[str, Source]:
     from data.sources.metatrader import MetatraderSource
     from data.sources.nautilus import NautilusSource
     from data.sources.oanda import OandaSource
+    from data.sources.simulation import SimulationSource
     from data.sources.truefx import TruefxSource
 
     every: list[Source] = [
@@ -28,6 +29,7 @@ def sources() -> dict[str, Source]:
         MetatraderSource(),
         NautilusSource(),
         OandaSource(),
+        SimulationSource(),
         TruefxSource(),
     ]
     return {source.name: source for source in every}

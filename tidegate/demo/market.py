@@ -42,6 +42,8 @@ def _existing(market: str, path: str) -> str:
         if not value:
             raise BadInputError(f"market {market} needs real files: set {variable} to the folder that holds them")
         path = path.replace(f"${{{variable}}}", value)
+    if not Path(path).is_absolute():
+        path = str(_FOLDER / path)  # a simulated market beside the overlay
     if not Path(path).exists():
         raise BadInputError(f"market {market}: {path} is not there; point its variable to the right folder")
     return path

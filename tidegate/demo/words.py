@@ -14,6 +14,11 @@ def assumptions(kind: BarKind, params: dict[str, Any]) -> list[str]:
             "Prices between two fixings: a seeded bridge of ticks that hits each real fixing exactly.",
             "Spreads: typical retail half-spreads from params.yaml; the source has one price only.",
         ]
+    elif params["data"]["source"] == "simulation":
+        lines = [
+            "THE PRICES: simulated bars, described by the file that data.path names. None of them was ever a price.",
+            "The order of prices inside a bar.",
+        ]
     else:
         lines = ["The order of prices inside a bar; its open, high, low and close are recorded bid and ask prices."]
     return [

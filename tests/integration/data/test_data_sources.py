@@ -21,7 +21,17 @@ def load(source: str, path: Path | None, *instruments: str, **options: str) -> B
 
 
 def test_registry_finds_every_source_by_its_name() -> None:
-    assert list(sources()) == ["dukascopy", "ecb", "histdata", "lean", "metatrader", "nautilus", "oanda", "truefx"]
+    assert list(sources()) == [
+        "dukascopy",
+        "ecb",
+        "histdata",
+        "lean",
+        "metatrader",
+        "nautilus",
+        "oanda",
+        "simulation",
+        "truefx",
+    ]
     assert all(source.name == name and source.description for name, source in sources().items())
     with pytest.raises(BadInputError, match="unknown source 'nope'"):
         find_source("nope")
@@ -328,7 +338,9 @@ def test_text_sources_refuse_what_they_cannot_read(tmp_path: Path, source: str, 
         load(source, path, "EUR_USD")
 
 
-@pytest.mark.parametrize("source", ["dukascopy", "histdata", "lean", "metatrader", "nautilus", "oanda", "truefx"])
+@pytest.mark.parametrize(
+    "source", ["dukascopy", "histdata", "lean", "metatrader", "nautilus", "oanda", "simulation", "truefx"]
+)
 def test_file_sources_need_an_existing_path(tmp_path: Path, source: str) -> None:
     with pytest.raises(BadInputError, match=r"data\.path"):
         load(source, None, "EUR_USD")
