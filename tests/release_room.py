@@ -165,12 +165,17 @@ class Desk:
 
 
 def make_desk(settings: Settings, packages: dict[str, VerifiedPackage], folder: Path, database_url: str) -> Desk:
-    """Open a desk on a database and an empty store, with a registry that has no aliases and no release tags."""
-    engine = create_engine(database_url)
-    migrate(engine)
+    """Open a desk on an empty database and store, with a registry that has no aliases."""
     client = registry_client(settings)
     for alias in client.get_registered_model(NAME).aliases:
         client.delete_registered_model_alias(NAME, alias)
+    return open_desk(settings, packages, folder, database_url)
+
+
+def open_desk(settings: Settings, packages: dict[str, VerifiedPackage], folder: Path, database_url: str) -> Desk:
+    """Open a desk on what is there."""
+    engine = create_engine(database_url)
+    migrate(engine)
     clock = SimulatedClock(START_NS)
     room = ReleaseRoom(
         releases=Releases(engine, clock),
