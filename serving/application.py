@@ -7,6 +7,8 @@ replica (``ChampionLoader``): a redeployment or a ``user_config`` change would s
 from pathlib import Path
 from typing import Any, cast
 
+from prometheus_client import CollectorRegistry
+
 from core.logging import configure_logging
 from core.settings import ServingSettings, Settings
 from serving.authentication import Application, TokenAuthentication, required_token_digest
@@ -32,9 +34,9 @@ def build_asgi(root: Path, poll_seconds: float, limits: Limits, token_digest: by
         limits: what it takes on at a time.
         token_digest: SHA-256 of the token that a request must bring; None lets everybody ask.
     """
-    core = PredictorCore(ArmStatistics(root / FOLDER))
-    application: Application = PredictionApplication(core, ChampionLoader(ModelStore(root), core, poll_seconds))
-    application = RequestLimits(application, limits)
+    core, registry = PredictorCore(ArmStatistics(root / FOLDER)), CollectorRegistry()
+    loader = ChampionLoader(ModelStore(root), core, poll_seconds)
+    application: Application = RequestLimits(PredictionApplication(core, loader, registry), limits, registry)
     return application if token_digest is None else TokenAuthentication(application, token_digest)
 
 

@@ -12,7 +12,7 @@ from core.errors import BadInputError, UnavailableError
 from serving.release.evidence import PACKAGE_FILES, VerifiedPackage
 
 # What serving.bento_service and the modules it imports need; bentoml brings itself.
-_REQUIREMENTS = ("msgspec", "numpy", "onnxruntime", "orjson")
+REQUIREMENTS = ("msgspec", "numpy", "onnxruntime", "orjson", "pydantic-settings", "structlog")
 
 
 def build_bento(package: VerifiedPackage, name: str, home: Path) -> str:
@@ -62,7 +62,7 @@ def build_bento(package: VerifiedPackage, name: str, home: Path) -> str:
                 description=f"{manifest.name} of {manifest.strategy}; evidence {package.evidence_digest}",
                 include=["core/**", "serving/**", "package/**"],
                 python={
-                    "packages": [f"{item}=={installed_version(item)}" for item in _REQUIREMENTS],
+                    "packages": [f"{item}=={installed_version(item)}" for item in REQUIREMENTS],
                     "lock_packages": False,  # exact already; locking would ask the package index
                 },
                 build_ctx=context,

@@ -42,12 +42,13 @@ class _ReplyError(Exception):
 class PredictionApplication:
     """ASGI application over a ``PredictorCore``; its lifespan starts and stops loader and statistics."""
 
-    def __init__(self, core: PredictorCore, loader: ChampionLoader) -> None:
+    def __init__(self, core: PredictorCore, loader: ChampionLoader, registry: CollectorRegistry | None = None) -> None:
+        """``registry`` holds what ``/metrics`` shows beside the application's own figures."""
         self._core = core
         self._loader = loader
         self._openapi = _JSON_ENCODER.encode(openapi())
         self._page = page().encode()
-        self._registry = CollectorRegistry()
+        self._registry = registry or CollectorRegistry()
         self._requests = Counter(
             "tidegate_serving_requests", "Requests to /v1/predict", ["status"], registry=self._registry
         )

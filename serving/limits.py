@@ -6,6 +6,8 @@ would strike the health checks too; here they stay open.
 
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry, Counter
+
 from core.settings import ServingSettings
 from serving.authentication import OPEN_PATHS, Application, Message, Receive, Send, refuse
 
@@ -39,9 +41,13 @@ class RequestLimits:
         ongoing_bytes: their bodies, as declared; a body without a length counts as the largest allowed.
     """
 
-    def __init__(self, application: Application, limits: Limits) -> None:
+    def __init__(self, application: Application, limits: Limits, registry: CollectorRegistry) -> None:
+        """Count what is refused in ``registry``."""
         self._application = application
         self._limits = limits
+        self._refused = Counter(
+            "tidegate_serving_refused", "Requests past the limits of the replica", ["status"], registry=registry
+        )
         self.ongoing = 0
         self.ongoing_bytes = 0
 
@@ -53,12 +59,11 @@ class RequestLimits:
         declared = _declared(scope)
         size = limits.body_bytes if declared is None else declared
         if size > limits.body_bytes:
-            await refuse(
-                send, 413, f"body of {size:,} bytes: a request may have {limits.body_bytes:,}; send fewer rows"
-            )
+            words = f"body of {size:,} bytes: a request may have {limits.body_bytes:,}; send fewer rows"
+            await self._refuse(send, 413, words)
             return
         if self.ongoing >= limits.requests or self.ongoing_bytes + size > limits.ongoing_bytes:
-            await refuse(
+            await self._refuse(
                 send,
                 503,
                 f"overloaded: {self.ongoing} requests with {self.ongoing_bytes:,} bytes under way, at most "
@@ -97,7 +102,11 @@ class RequestLimits:
 
         await self._application(scope, counted, noted)
         if not begun:
-            await refuse(send, 413, f"body of more than {self._limits.body_bytes:,} bytes: send fewer rows")
+            await self._refuse(send, 413, f"body of more than {self._limits.body_bytes:,} bytes: send fewer rows")
+
+    async def _refuse(self, send: Send, status: int, reason: str, *headers: tuple[bytes, bytes]) -> None:
+        self._refused.labels(status).inc()
+        await refuse(send, status, reason, *headers)
 
 
 def _declared(scope: Message) -> int | None:

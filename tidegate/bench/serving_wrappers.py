@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import numpy as np
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from core.settings import ServingSettings
@@ -26,8 +27,8 @@ async def wrapper_costs() -> dict[str, float]:
 
     applications: dict[str, Application] = {
         "bare": bare,
-        "limits": RequestLimits(bare, limits),
-        "limits and token": TokenAuthentication(RequestLimits(bare, limits), token_digest(token)),
+        "limits": RequestLimits(bare, limits, CollectorRegistry()),
+        "limits and token": TokenAuthentication(RequestLimits(bare, limits, CollectorRegistry()), token_digest(token)),
     }
     body = bytes(400)
     shown = [(name.lower().encode(), value.encode()) for name, value in authorization(token).items()]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -139,6 +140,9 @@ async def test_a_full_replica_refuses_at_once_and_goes_on_afterwards(
                     break
                 except UnavailableError:
                     await asyncio.sleep(0.01)
+            async with http.get("/metrics") as response:
+                counted = re.search(r'tidegate_serving_refused_total{status="503"} (\S+)', await response.text())
+                assert counted is not None and float(counted[1]) >= 2
         writer.close()
 
 
