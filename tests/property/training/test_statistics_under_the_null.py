@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.signal import lfilter
 
 from training.statistics.comparison import diebold_mariano
 from training.statistics.effective import effective_trials
@@ -68,6 +69,31 @@ def test_superiority_has_its_size_under_the_null() -> None:
 def test_overfitting_is_likely_where_there_is_nothing_to_find() -> None:
     probabilities = [probability_of_overfitting(null_search(seed), 8).probability for seed in range(30)]
     assert 0.4 < np.mean(probabilities) < 0.9
+
+
+def test_the_champion_test_keeps_its_size_on_few_dependent_decisions() -> None:
+    """200 decision times, losses alike far beyond their label: the gate's kernel rejects as often as it says."""
+    samples, rejected, summed, found = 400, 0, 0, 0
+    generator = np.random.default_rng(7)
+    for _ in range(samples):
+        shocks = generator.standard_t(5, 300)
+        difference = lfilter([1.0], [1.0, -0.5], shocks)[100:]
+        rejected += diebold_mariano(difference, np.zeros(200), 1, "cosine").p_better < 0.05
+        summed += diebold_mariano(difference, np.zeros(200), 1, "bartlett").p_better < 0.05
+        found += diebold_mariano(difference - 0.75, np.zeros(200), 1, "cosine").p_better < 0.05
+    assert rejected <= most_of(samples, 0.05)
+    assert summed > rejected  # the sum over lags finds a difference where there is none more often
+    assert found > 0.8 * samples  # and yet a real one is seen
+
+
+def test_the_champion_test_keeps_its_size_where_labels_overlap() -> None:
+    samples, rejected = 400, 0
+    generator = np.random.default_rng(8)
+    for _ in range(samples):
+        difference = np.convolve(generator.standard_t(5, 211), np.ones(12), "valid")
+        rejected += diebold_mariano(difference, np.zeros(200), 12, "cosine").p_value < 0.05
+    # Eight cosines for twelve steps of overlap: a little more than it says, and said in the guide.
+    assert rejected <= most_of(samples, 0.07)
 
 
 def test_diebold_mariano_has_its_size_on_dependent_losses() -> None:

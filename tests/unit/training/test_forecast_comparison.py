@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import fft, stats
 
 from core.errors import BadInputError
 from training.statistics.comparison import diebold_mariano
@@ -58,6 +58,21 @@ def test_with_bartlett_weights_it_is_a_regression_on_a_constant_with_robust_erro
     correction = math.sqrt((400 + 1 - 6 + 6 / 400) / 400)
     assert found.lags >= 2
     assert found.statistic == pytest.approx(float(fitted.tvalues[0]) * correction)
+
+
+def test_by_cosines_it_is_the_discrete_cosine_transform_and_its_own_t_distribution() -> None:
+    first, second = losses(0.2, 400)
+    found = diebold_mariano(first, second, 3, "cosine")
+    # Lazarus, Lewis, Stock & Watson: the first 0.41 T^(2/3) coefficients of the orthonormal DCT, squared and averaged.
+    terms = int(0.41 * 400 ** (2 / 3))
+    weights = fft.dct(first - second, type=2, norm="ortho")[1 : terms + 1]
+    expected = (first - second).mean() / math.sqrt((weights**2).mean() / 400)
+    assert (found.freedom, found.lags) == (terms, 0)
+    assert found.statistic == pytest.approx(expected)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(expected), terms))
+    half = stats.t.ppf(0.975, terms) * (found.value / expected)
+    assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half))
+    assert diebold_mariano(first, second, 60, "cosine").freedom == 3  # slow beside the overlap
 
 
 def test_a_negative_variance_falls_back_to_bartlett_and_says_so() -> None:
