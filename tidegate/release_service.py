@@ -36,11 +36,16 @@ from tidegate.release_figures import SlowFigures
 from tidegate.release_http import HOST, Wish, application
 from tidegate.release_loops import Loop
 from tidegate.release_losses import losses
+from tidegate.release_work import ReleaseWork
 from tidegate.rollback import Database, actions, by_hand, described, rollback_parameters
 from trading.control.token import control_token
 
-FIGURES_SECONDS = 5.0
 RESUME_SECONDS = 1.0
+REVIEW_SECONDS = 1.0  # a reviewer looks for an answer in the page
+RELEASE_SECONDS = 3.0
+FIGURES_SECONDS = 5.0
+ALERT_SECONDS = 15.0
+BENTO_SECONDS = 60.0
 _log = get_logger("tidegate")
 _ROLLBACKS = Counter("tidegate_rollbacks", "Rollbacks put into force by this process", ["strategy", "trigger"])
 _TRIGGERS = Gauge("tidegate_rollback_triggers", "Triggers that last", ["strategy", "arm", "kind", "severity"])
@@ -68,7 +73,7 @@ class ReleaseService:
         self._sink = NotificationSink(settings.state, settings.release.webhook_url)
         self._unsent: queue.Queue[Notification] = queue.Queue()
         self._windows: list[ArmWindow] = []
-        self._found: dict[str, Findings] = {}  # what the online tests said last, by strategy
+        self.work = ReleaseWork(settings, self.strategy, params, self.database, self.clock, self._unsent.put)
         self.figures = SlowFigures(
             self.store, self.clock, self._findings, self._losses, workspace / "reports" / "drift" / "summary.json"
         )
@@ -82,9 +87,15 @@ class ReleaseService:
         )
         self.guarding = Loop("guard", self.parameters.tick_seconds, self._tick)
         self.completing = Loop("rollbacks", RESUME_SECONDS, self._resume)
+        releasing = Loop("releases", RELEASE_SECONDS, self.work.carry_on)
+        self.work.told_of = releasing.wake
         self.loops = (
             self.guarding,
             self.completing,
+            releasing,
+            Loop("reviews", REVIEW_SECONDS, self.work.read_reviews),
+            Loop("alerts", ALERT_SECONDS, self.work.compare),
+            Loop("bentos", BENTO_SECONDS, self.work.build),
             Loop("figures", FIGURES_SECONDS, self.figures.refresh),
             Loop("notifications", 0.25, self._send),
         )
@@ -165,7 +176,7 @@ class ReleaseService:
         return arm_measures(self._windows, policy, self.parameters, self.clock.time_ns())
 
     def _findings(self, policy: Pointer) -> Findings | None:
-        return self._found.get(policy.strategy)
+        return self.work.findings.get(policy.strategy)
 
     def _resume(self) -> None:
         resume_rollbacks(self.store, self.actions, self.clock)
