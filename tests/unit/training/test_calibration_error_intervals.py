@@ -90,3 +90,20 @@ def test_bad_requests_are_refused(arguments: dict[str, object], said: str) -> No
     forecast, happened = answers(0.0, 50)
     with pytest.raises(BadInputError, match=said):
         calibration_error(forecast, happened, **arguments)  # type: ignore[arg-type]
+
+
+def test_the_diagram_holds_every_row_and_its_intervals_hold_the_truth() -> None:
+    """Bins of a perfect forecast: what happened is counted exactly, and what was said lies within most intervals."""
+    forecast, happened = answers(0.0, 4000, seed=11)
+    found = calibration_error(forecast, happened, draws=400, seed=2)
+    bins = found.diagrams[0]
+    assert sum(one.rows for one in bins) == 4000 and len(bins) == 10
+    edges = np.quantile(forecast, np.arange(1, 10) / 10)
+    first = forecast < edges[0]
+    assert bins[0].forecast == pytest.approx(forecast[first].mean())
+    assert bins[0].frequency == pytest.approx(happened[first].mean())
+    assert all(one.low <= one.frequency <= one.high for one in bins)
+    assert sum(one.low <= one.forecast <= one.high for one in bins) >= 8
+    off, _ = answers(0.0, 4000, seed=11)
+    shifted = calibration_error(np.clip(off + 0.1, 0.0, 1.0), happened, draws=400, seed=2).diagrams[0]
+    assert sum(one.high < one.forecast for one in shifted) >= 8

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from core.errors import BadInputError
 from trading.strategy.sizing import SizingParameters
 from training.dataset import ECONOMICS, Dataset
-from training.evaluation.strategy import earn, hold
+from training.evaluation.strategy import Performance, earn, hold
 from training.evidence.drift import drift_at_cutoff
 from training.evidence.offline import measure_latency
+from training.evidence.paths import equity_path
 from training.evidence.policy import GatePolicy
 from training.evidence.record import read_record
 from training.evidence.search import search_evidence
@@ -143,6 +144,32 @@ def msgspec_replace(dataset: Dataset, features: np.ndarray) -> Dataset:
     from dataclasses import replace
 
     return replace(dataset, features=features)
+
+
+def test_the_ratios_and_logits_of_a_search_are_those_it_was_judged_by() -> None:
+    matrix = noise(12, seed=9)
+    found = search_evidence(matrix[:, 3], matrix, 12, 260.0, 100, 1)
+    assert found.ratios == pytest.approx(tuple(matrix.mean(axis=0) / matrix.std(axis=0, ddof=1)))
+    assert found.ratios[3] == pytest.approx(found.sharpe) and max(found.ratios) == found.best_sharpe
+    assert found.logits is not None and found.overfitting is not None
+    middle = found.logits.edges.index(0.0)
+    assert sum(found.logits.counts) == found.splits
+    assert sum(found.logits.counts[:middle]) / found.splits == pytest.approx(found.overfitting)
+
+
+def test_a_thinned_path_loses_no_fall() -> None:
+    generator = np.random.default_rng(8)
+    net = generator.normal(size=5_000) * 0.01
+    net[2_001:2_004] = -0.2  # a crash within one span, and back
+    net[2_004:2_007] = 0.25
+    zeros = np.zeros(5_000)
+    performance = Performance(net, net, zeros, zeros, zeros, 0)
+    path = equity_path("model", "candidate", np.arange(5_000, dtype=np.int64), performance)
+    assert len(path.equity) == len(path.drawdown) == len(path.end_ns) == 240
+    assert max(path.drawdown) == pytest.approx(performance.drawdown)
+    assert path.equity[-1] == pytest.approx(performance.equity[-1]) and path.end_ns[-1] == 4_999
+    short = equity_path("model", "candidate", np.arange(3, dtype=np.int64), Performance(*([net[:3]] * 5), trades=0))
+    assert short.equity == pytest.approx(tuple(np.cumprod(1 + net[:3])))
 
 
 def test_latency_is_of_one_row() -> None:

@@ -8,17 +8,22 @@ import msgspec
 import pytest
 
 from core.domain import CLASSES
+from core.errors import BadInputError
+from serving.release.evidence import Rule
 from training.evidence.bundle import Bundle, ModelFacts
 from training.evidence.calibration import CalibrationEvidence, ClassCalibration, ReliabilityBin, ScoreParts
 from training.evidence.champion import Comparison
-from training.evidence.drift import Drift
-from training.evidence.page import write_page
+from training.evidence.drift import Drift, FeatureShift
+from training.evidence.page import page, write_page
+from training.evidence.paths import EquityPath
 from training.evidence.policy import GatePolicy
+from training.evidence.presentation import RULES, bar_of, limit_of, margin_of, title_of
 from training.evidence.record import LedgerRecord
 from training.evidence.robustness import Capacity, Regime, Stress
 from training.evidence.rules import judge, judge_statistics
-from training.evidence.search import SearchEvidence
-from training.leaks import LeakReport, LeakRule
+from training.evidence.search import Histogram, SearchEvidence
+from training.leaks import FeatureCheck, LeakLimits, LeakReport, LeakRule, judge_again
+from training.leaks.check import QUESTIONS, feature_rules
 
 replace = msgspec.structs.replace
 SEARCH = SearchEvidence(
@@ -172,11 +177,101 @@ def test_the_page_says_every_rule_and_number_and_is_the_same_every_time(tmp_path
     verdict = judge(given, GatePolicy())
     for name in ("one.html", "two.html"):
         write_page(tmp_path / name, given, verdict, GatePolicy())
-    page = (tmp_path / "one.html").read_text()
-    assert page == (tmp_path / "two.html").read_text()
-    assert given.digest in page and "a &lt;note&gt; &amp; more" in page and "http" not in page
+    text = (tmp_path / "one.html").read_text()
+    assert text == (tmp_path / "two.html").read_text()
+    assert given.digest in text and "a &lt;note&gt; &amp; more" in text and "http" not in text
     for rule in verdict.rules:
-        assert rule.rule in page and escape(rule.words, quote=False).replace("'", "&#39;") in page
+        assert rule.rule in text and escape(rule.words, quote=False).replace("'", "&#39;") in text
+
+
+def path(name: str, role: str, equity: tuple[float, ...]) -> EquityPath:
+    times = tuple(range(10**18, 10**18 + len(equity) * 86_400 * 10**9, 86_400 * 10**9))
+    return EquityPath(name=name, role=role, end_ns=times, equity=equity, drawdown=tuple(0.0 for _ in equity))
+
+
+def test_the_page_draws_what_the_bundle_holds(tmp_path: Any) -> None:
+    drawn = search(
+        ratios=tuple(0.001 * number for number in range(100)),
+        logits=Histogram(edges=(-1.0, 0.0, 1.0), counts=(3, 9)),
+    )(
+        replace(
+            bundle(),
+            paths=(path("xgboost", "candidate", (1.0, 1.2)), path("version 2", "champion", (1.0, 0.9))),
+            drift=Drift(
+                window_steps=100, features=10, share=0.1, typical=0.2,
+                moved=(FeatureShift(feature="spread_z", index=0.7, threshold=0.3),),
+            ),
+        )
+    )  # fmt: skip
+    bare = replace(bundle(), search=None, calibration=None, drift=replace(bundle().drift, moved=()))
+    pages = [page(given, judge(given, GatePolicy()), GatePolicy()) for given in (drawn, bare)]
+    # Equity, drawdown, stress, ratios, logits, three classes, folds, skill and money by regime, drift.
+    assert [text.count("<svg") for text in pages] == [12, 4]
+    assert "version 2 (the champion)" in pages[0] and "spread_z" in pages[0]
+    assert "9 of 12 splits from +0.00 to +1.00" in pages[0]
+    assert "Nothing could be said about the search" in pages[1]
+    assert "http" not in pages[0] and "<script" not in pages[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "passed", "name", "margin", "sign"),
+    [
+        (0.97, 0.95, True, "deflated_sharpe", "2.0% to spare", 1),
+        (0.20, 0.95, False, "deflated_sharpe", "75.0% short", -1),
+        (0.09, 0.05, False, "superior_to_flat", "4.0% over", -1),
+        (1e-7, 1e-4, True, "onnx_parity", "1.0e-04 to spare", 1),
+        (2e5, 1e6, False, "capacity", "800,000 short", -1),
+        (0.0, 0.0, True, "leak_checks", "at the limit", 1),
+        (0.92, 0.5, True, "overfitting", "", 1),  # kept for another reason than its figure
+        (None, 0.95, False, "deflated_sharpe", "", None),
+        (1.0, 2.0, False, "a_rule_of_tomorrow", "", None),
+    ],
+)
+def test_margins_are_said_in_the_unit_of_the_rule(
+    value: float | None, limit: float, passed: bool, name: str, margin: str, sign: int | None
+) -> None:
+    rule = Rule(rule=name, passed=passed, value=value, limit=limit, words="")
+    assert margin_of(rule) == margin
+    bar = bar_of(rule)
+    assert bar is None if sign is None else (bar is not None and bar * sign > 0 and abs(bar) <= 1)
+    assert title_of(rule) and limit_of(rule)
+
+
+def test_every_rule_of_the_gate_has_a_title_and_a_unit() -> None:
+    policy = GatePolicy.from_params({"gate": {"maximum_turnover": 100.0}})
+    assert {rule.rule for rule in judge(bundle(), policy).rules} | {"latency", "ledger_now"} == set(RULES)
+
+
+def test_leak_limits_of_today_judge_what_was_measured() -> None:
+    checks = tuple(
+        FeatureCheck(name, dict.fromkeys(QUESTIONS, skill), dict.fromkeys(QUESTIONS, skill), 0.6)
+        for name, skill in (("honest", 0.001), ("strong", 0.05))
+    )
+    noise = dict.fromkeys(QUESTIONS, 0.002)
+    exact = LeakRule("purge", True, 0.0, 0.0, "no overlap")
+    report = LeakReport((exact, *feature_rules(checks, noise, LeakLimits())), checks, noise, 100, 1)
+    given = replace(bundle(), leaks=report)
+    assert judge(given, GatePolicy()).passed
+    strict = GatePolicy.from_params({"gate": {"leaks": {"direction": 0.02}}})
+    refused = [rule for rule in judge(given, strict).rules if not rule.passed]
+    assert [rule.rule for rule in refused] == ["leak_checks"] and "strong" in refused[0].words
+    assert refused[0].value == 2.0, "both questions about the direction"
+    assert judge_again(report, LeakLimits())[0] == exact
+
+
+@pytest.mark.parametrize(
+    ("leaks", "words"),
+    [
+        ({"direktion": 0.1}, "direktion"),
+        ({"direction": -0.1}, r"leaks.direction must be in \[0, 1\]"),
+        ({"time_separation": 0.2}, "leaks.time_separation must be 0.5 to 1"),
+        ({"draws": 0}, "leaks.draws must be from 1"),
+        ("all", "Expected `object`"),
+    ],
+)
+def test_leak_limits_that_cannot_be_meant_are_refused(leaks: Any, words: str) -> None:
+    with pytest.raises(BadInputError, match=words):
+        GatePolicy.from_params({"gate": {"leaks": leaks}})
 
 
 def test_a_bundle_is_read_as_it_was_written(tmp_path: Any) -> None:
