@@ -62,13 +62,13 @@ class _Paths:
 
 def found(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules) -> Findings:
     """Return the findings of decision steps, oldest first."""
-    paths = _follow(steps, comparison, rules)
+    paths = follow_both(steps, comparison, rules)
     settings = rules.settings
     count = len(paths.steps) // settings.block_steps
     blocks = paths.differences[: count * settings.block_steps].reshape(count, settings.block_steps).sum(axis=1)
     begin = comparison.step_since_ns if comparison.step_since_ns is not None else comparison.since_ns
     begun = [steps[paths.steps[index * settings.block_steps]].time_ns >= begin for index in range(count)]
-    classes = outcome_classes(steps, rules.sizing) if rules.outcomes_known else {}
+    classes = known_classes(steps, rules)
     known, pending = _counts(steps, comparison, rules, begin, paths)
     alphas, cutting = rules.alphas, settings.cutting
     return Findings(
@@ -89,7 +89,7 @@ def found(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules)
     )
 
 
-def _follow(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules) -> _Paths:
+def follow_both(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules) -> _Paths:
     """Let both versions trade from the first decision that both of them answered."""
     champion, challenger = (
         CounterfactualPath(comparison.strategy, digests, rules.sizing, rules.limits)
@@ -157,9 +157,19 @@ def _test(name: str, process: EProcess, alpha: float, observations: int) -> Sequ
     )
 
 
-def _calibration(
+def known_classes(steps: list[DecisionStep], rules: OnlineRules) -> dict[tuple[int, str], int]:
+    """Return the classes that came true, by number of the step and instrument; none where they cannot be told."""
+    return outcome_classes(steps, rules.sizing) if rules.outcomes_known else {}
+
+
+def calibration_rows(
     steps: list[DecisionStep], digest: str, classes: dict[tuple[int, str], int], rules: OnlineRules
-) -> SequentialTest:
+) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]:
+    """Return what a version said of decisions a whole horizon apart, and what came true.
+
+    Returns:
+        Numbers of the steps int64 [C], probabilities float64 [C, 3], classes int64 [C].
+    """
     rows = [
         (index, answer.probabilities, classes[index, name])
         for index, name, answer in _answers(steps, digest)
@@ -167,11 +177,15 @@ def _calibration(
     ]
     numbers = np.array([row[0] for row in rows], np.int64)
     chosen = spaced(numbers, rules.sizing.horizon)
-    process = calibration_process(
-        np.array([row[1] for row in rows], np.float64).reshape(-1, 3)[chosen],
-        np.array([row[2] for row in rows], np.int64)[chosen],
-        numbers[chosen],
-    )
+    said = np.array([row[1] for row in rows], np.float64).reshape(-1, 3)
+    return numbers[chosen], said[chosen], np.array([row[2] for row in rows], np.int64)[chosen]
+
+
+def _calibration(
+    steps: list[DecisionStep], digest: str, classes: dict[tuple[int, str], int], rules: OnlineRules
+) -> SequentialTest:
+    numbers, said, came = calibration_rows(steps, digest, classes, rules)
+    process = calibration_process(said, came, numbers)
     return _test("calibration", process, rules.alphas.calibration, len(process.logs))
 
 
