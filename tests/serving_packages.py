@@ -17,8 +17,12 @@ from serving.store import ModelStore, Pointer
 FEATURE_DIGEST = "f" * 64
 
 
-def linear_model(lookback: int, features: int, bias: float, inner: str = "features") -> bytes:
-    """Return the ONNX bytes of softmax(W x + b) with NaN taken as 0."""
+def linear_model(lookback: int, features: int, bias: float, inner: str = "features", fails: str = "") -> bytes:
+    """Return the ONNX bytes of softmax(W x + b) with NaN taken as 0.
+
+    ``fails`` is what becomes of a row whose very first feature is 10 or more, which no warm-up vector has: ``nan``
+    gives no number for it, ``raise`` makes the whole run fail.
+    """
     size = lookback * features
     weights = np.random.default_rng(11).normal(scale=0.5, size=(size, 3)).astype(np.float32)
     nodes = [
@@ -26,14 +30,38 @@ def linear_model(lookback: int, features: int, bias: float, inner: str = "featur
         helper.make_node("Where", ["missing", "zero", inner], ["filled"]),
         helper.make_node("Reshape", ["filled", "shape"], ["flat"]),
         helper.make_node("Gemm", ["flat", "weights", "bias"], ["scores"]),
-        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+        helper.make_node("Softmax", ["scores"], ["answers" if fails else "probabilities"], axis=1),
     ]
+    if fails:
+        nodes += [
+            helper.make_node("Slice", ["flat", "from", "to", "axis"], ["first"]),
+            helper.make_node("Div", ["first", "ten"], ["tens"]),
+            helper.make_node("Floor", ["tens"], ["whole"]),
+        ]
+    if fails == "nan":
+        nodes += [
+            helper.make_node("Neg", ["whole"], ["negative"]),
+            helper.make_node("Sqrt", ["negative"], ["strange"]),
+            helper.make_node("Mul", ["strange", "zero"], ["nothing"]),
+        ]
+    elif fails == "raise":
+        nodes += [
+            helper.make_node("Max", ["whole", "zero"], ["positive"]),
+            helper.make_node("Cast", ["positive"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "index"], ["nothing"]),
+        ]
+    if fails:
+        nodes.append(helper.make_node("Add", ["answers", "nothing"], ["probabilities"]))
     constants = {
         "zero": np.array(0, np.float32),
         "shape": np.array([-1, size], np.int64),
         "weights": weights,
         "bias": np.array([bias, 0, -bias], np.float32),
     }
+    if fails:
+        ends = {"from": [0], "to": [1], "axis": [1]}
+        constants |= {name: np.array(value, np.int64) for name, value in ends.items()}
+        constants |= {"ten": np.array(10, np.float32), "table": np.zeros(1, np.float32)}
     graph = helper.make_graph(
         nodes,
         "linear",
@@ -56,10 +84,11 @@ def write_package(
     features: int = 3,
     passed: bool = True,
     feature_digest: str = FEATURE_DIGEST,
+    fails: str = "",
 ) -> Path:
-    """Write a whole package; ``bias`` makes one model differ from the next."""
+    """Write a whole package; ``bias`` makes one model differ from the next, ``fails`` as for ``linear_model``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.onnx").write_bytes(linear_model(lookback, features, bias))
+    (folder / "model.onnx").write_bytes(linear_model(lookback, features, bias, fails=fails))
     inputs = np.random.default_rng(12).normal(size=(6, lookback, features)).astype(np.float32)
     inputs[0, 0, 0] = np.nan
     session = ort.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from serving.traffic.policy import Blend, Weighting
 
+_ROUNDING = 1e-9  # nats; what uniform probabilities in float32 seem to say
 _TINY = 1e-300  # its logarithm is finite, so that a probability of 0 adds 0
 
 
@@ -35,7 +36,8 @@ def weights(scored: NDArray[np.float64], blend: Blend, time_ns: int) -> NDArray[
     weight = blend.weight_at(time_ns)
     if blend.weighting is not Weighting.CONFIDENCE:
         return np.full(scored.shape[1], weight)
-    confidence = np.maximum(math.log(3.0) + (scored * np.log(np.maximum(scored, _TINY))).sum(axis=2), 0.0)
+    confidence = math.log(3.0) + (scored * np.log(np.maximum(scored, _TINY))).sum(axis=2)
+    confidence = np.where(confidence > _ROUNDING, confidence, 0.0)
     mine, others = weight * confidence[1], (1.0 - weight) * confidence[0]
     total = mine + others
     return np.where(total > 0.0, mine / np.maximum(total, _TINY), weight)
