@@ -1,5 +1,6 @@
 """Registry, approval ledger, release ledger and model store together: what approving and rejecting do with them."""
 
+import getpass
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from core.database import create_engine, migrate
 from core.errors import UsageError
 from core.settings import Settings
 from serving.release.advance import advance, is_barred, open_release, refuse_second
-from serving.release.approvals import ApprovalLedger, Decision, Scope, approve
+from serving.release.approvals import ApprovalLedger, Authentication, Decision, Scope
+from serving.release.decisions import decide
 from serving.release.effects import ReleaseRoom
 from serving.release.policy import ReleasePolicy
 from serving.release.publish import fetch_package, registry_client
@@ -79,7 +81,8 @@ def approve_version(
 
     Raises:
         UsageError: no such scope.
-        RefusedError: ``live`` for a version that failed the gate, or another version is being released.
+        RefusedError: ``live`` for a version that failed the gate, another version is being released, or four eyes are
+            asked for and this person has approved it already.
         IntegrityError: the package or a ledger does not hold.
         BadInputError: there is no such version.
         UnavailableError: registry or database does not answer.
@@ -88,7 +91,8 @@ def approve_version(
         raise UsageError(f"no scope {scope!r}: choose one of {', '.join(Scope)}")
     policy = release_policy(params)
     with release_room(addresses) as room, TemporaryDirectory(prefix="tidegate-package-") as folder:
-        package = fetch_package(registry_client(room.settings), name, version, Path(folder))
+        client = registry_client(room.settings)
+        package = fetch_package(client, name, version, Path(folder))
         strategy, ledger = package.manifest.strategy, room.approvals
         before = room.store.pointer(strategy)
         serves = before is not None and not before.flat and before.model_digest == package.model_digest
@@ -101,7 +105,19 @@ def approve_version(
             or (standing.version, standing.evidence_digest, standing.scope) != wanted
             or is_barred(room, standing)
         ):
-            standing = approve(ledger, package, version=version, scope=Scope(scope), by=by, reason=reason)
+            standing = decide(
+                ledger,
+                package,
+                version=version,
+                decision=Decision.APPROVED,
+                scope=Scope(scope),
+                by=by,
+                reason=reason,
+                user=getpass.getuser(),
+                authentication=Authentication.OPERATING_SYSTEM,
+                four_eyes=policy.four_eyes,
+                registered_by=str(client.get_model_version(name, version).tags.get("lineage.registered_by", "")),
+            )
         room.store.add(package)
         champion = room.releases.champion(strategy)
         if champion is None or champion.version != version:
@@ -162,6 +178,8 @@ def reject_version(
             scope=Scope.PAPER,
             by=by,
             reason=reason,
+            user=getpass.getuser(),
+            authentication=Authentication.OPERATING_SYSTEM,
         )
         ended = advance(room, strategy, policy, release_watch(room.approvals.engine, params))
         pointer = room.store.pointer(strategy)

@@ -82,6 +82,10 @@ def _approved(result: dict[str, Any]) -> str:
     """Say what the approval came to and what to do next."""
     version = result["version"]
     words = f"version {version} approved for {result['scope']}"
+    if result["decision"] != "approved":
+        return (
+            f"version {version}: the first of two approvals for {result['scope']}; another person must approve it, too"
+        )
     if result["served"]:
         return f"{words} and served (revision {result['revision']})"
     beside = f" beside champion version {result['champion']}" if result["champion"] else ""
