@@ -102,6 +102,7 @@ def serving(
     seconds: Annotated[float, typer.Option(help="Of each phase.", min=0.5)] = 10.0,
     swaps: Annotated[int, typer.Option(help="Champion swaps.", min=1)] = 10,
     replicas: Annotated[int, typer.Option(help="Ray Serve replicas.", min=1)] = 2,
+    trees: Annotated[int, typer.Option(help="Of each class in the models: more make slower ones.", min=1)] = 100,
     without_restart: Annotated[
         bool, typer.Option("--without-restart", help="Leave out the end and restart of Ray.")
     ] = False,
@@ -124,7 +125,12 @@ def serving(
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))  # each fallback would be a line
     order = ServingOrder(
-        per_second=rate, seconds=seconds, swaps=swaps, replicas=replicas, restart_ray=not without_restart
+        per_second=rate,
+        seconds=seconds,
+        swaps=swaps,
+        replicas=replicas,
+        rounds=trees,
+        restart_ray=not without_restart,
     )
     found = serving_figures(run_serving_drill(order, say))
     finish(found, json, serving_table(found))

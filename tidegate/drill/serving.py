@@ -46,7 +46,6 @@ class ServingOrder(msgspec.Struct, frozen=True, kw_only=True):
     swaps: int = 10
     replicas: int = 2
     rounds: int = 100  # of the models' trees: more make a slower model
-    kill_replica: bool = True
     restart_ray: bool = True
     decision_seconds: float = 0.1  # between two decisions of the trader's client
 
@@ -166,8 +165,7 @@ class ServingDrill:
         await self._phase(load, STEADY, lambda: asyncio.sleep(order.seconds))
         await self._phase(load, SWAP, self._swap)
         await self._phase(load, POLICY, self._policies)
-        if order.kill_replica:
-            await self._phase(load, REPLICA, self._kill_replica)
+        await self._phase(load, REPLICA, self._kill_replica)
         if order.restart_ray:
             await self._phase(load, RESTART, self._restart)
         await self._phase(load, AFTER, lambda: asyncio.sleep(order.seconds))

@@ -91,7 +91,7 @@ class Load:
         sent = 0
         while not stop.is_set():
             due = int((time.monotonic() - began) * self.per_second)
-            while sent < due:
+            while sent <= due:
                 self._send(began + sent / self.per_second)
                 sent += 1
             await asyncio.sleep(_TICK_SECONDS)
