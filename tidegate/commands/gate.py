@@ -54,7 +54,11 @@ def offline(
         "trials": list(found.bundle.record.used) if found.bundle.record else [],
         "notes": list(found.bundle.notes),
     }
-    finish(result, json, "\n".join(_verdict_lines(f"{model} version {version}", found.verdict)))
+    finish(
+        result,
+        json,
+        "\n".join(_verdict_lines(version, f"{model} version {version} ({found.bundle.candidate})", found.verdict)),
+    )
     if not found.verdict.passed:
         raise typer.Exit(ExitCode.REFUSED)
 
@@ -156,16 +160,15 @@ def _simulate_offline(
     return run(markets, planted, options, params, folder, workers, report)
 
 
-def _verdict_lines(what: str, verdict: "Verdict") -> list[str]:
-    failed = [rule for rule in verdict.rules if not rule.passed]
-    said = "passed" if not failed else f"refused by {len(failed)} of {len(verdict.rules)} rules"
-    lines = [f"{what}: {said}"]
-    for rule in sorted(verdict.rules, key=lambda one: one.passed):
-        margin = ""
-        if rule.value is not None and rule.limit is not None:
-            margin = f" [{'by' if rule.passed else 'short by'} {abs(rule.value - rule.limit):.4g}]"
-        lines.append(f"  {'passed' if rule.passed else 'FAILED'}  {rule.rule}{margin}: {rule.words}")
-    return lines
+def _verdict_lines(version: str, what: str, verdict: "Verdict") -> list[str]:
+    from training.evidence.presentation import verdict_lines
+
+    scope = "live or paper" if verdict.passed else "paper only"
+    return [
+        *verdict_lines(what, verdict),
+        f"→ charts: evidence/bundle.html of the version's run in MLflow; trials behind it: `tidegate gate trace {version}`",
+        f"→ a reviewer decides ({scope}): `tidegate approve {version} --reason …`, or `tidegate reject` likewise",
+    ]
 
 
 def _rate_lines(result: "Simulation") -> list[str]:

@@ -1,13 +1,15 @@
 """How the gate's rules are shown to people: a title, the unit of the figure, and by how much the limit was kept."""
 
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from serving.release.evidence import Rule
+from serving.release.evidence import Rule, Verdict
 
 Sense = Literal["least", "most"]
+_INDENT = " " * 29  # below the title of a rule
 Form = Callable[[float], str]
 
 
@@ -90,7 +92,7 @@ def margin_of(rule: Rule) -> str:
         # A rule of several conditions may fail, or pass, in spite of the one figure that is shown.
         return ""
     if distance == 0.0:
-        return "at the limit"
+        return "none, as it must be" if rule.value == 0.0 and shown.sense == "most" else "at the limit"
     return f"{shown.form(abs(distance))} {'to spare' if rule.passed else 'short' if shown.sense == 'least' else 'over'}"
 
 
@@ -105,6 +107,24 @@ def bar_of(rule: Rule) -> float | None:
         scale = shown.scale if shown.scale is not None and not shown.decades else abs(rule.limit)
         length = abs(distance) / scale if scale > 0.0 else 1.0
     return math.copysign(min(max(length, 0.02), 1.0), 1.0 if rule.passed else -1.0)
+
+
+def verdict_lines(what: str, verdict: Verdict, width: int = 112) -> list[str]:
+    """Return a verdict for a terminal: broken rules first, each with its figure, its limit and a sentence.
+
+    A rule that was kept is one line; where its figure alone does not say why, its sentence follows.
+    """
+    failed = [rule for rule in verdict.rules if not rule.passed]
+    total = len(verdict.rules)
+    said = f"refused, {len(failed)} of {total} rules broken" if failed else f"passed, all {total} rules kept"
+    lines = [f"{what}: {said}"]
+    for rule in sorted(verdict.rules, key=lambda one: one.passed):
+        margin = margin_of(rule)
+        figures = f"{figure_of(rule, rule.value)} ({limit_of(rule)}{f', {margin}' if margin else ''})"
+        lines.append(f"  {'passed' if rule.passed else 'FAILED'}  {rule.rule:<18} {title_of(rule)}: {figures}")
+        if not rule.passed or not margin:
+            lines += textwrap.wrap(rule.words, width, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return lines
 
 
 def _distance(rule: Rule) -> float | None:

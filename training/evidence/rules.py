@@ -106,12 +106,24 @@ def _calibration(bundle: Bundle, policy: GatePolicy) -> Rule | None:
         return None
     found = bundle.calibration
     if found is None:
-        return _missing("calibration", limit, "calibration")
+        return _plain_calibration(bundle, limit)
     passed = found.error <= limit
     return _rule(
         "calibration", passed, found.error, limit,
         f"Sampling noise taken off, probabilities are off by {found.error:.3f} on average (95 % interval "
         f"{found.low:.3f} to {found.high:.3f}), {'within' if passed else 'above'} the limit of {limit:g}.",
+    )  # fmt: skip
+
+
+def _plain_calibration(bundle: Bundle, limit: float) -> Rule:
+    """Judge a bundle of format 1, which holds the error of its bins as it is."""
+    error = bundle.result.get("calibration_error") if bundle.format == 1 else None
+    if error is None:
+        return _missing("calibration", limit, "calibration")
+    passed = error <= limit
+    return _rule(
+        "calibration", passed, error, limit,
+        f"Probabilities are off by {error:.3f} on average, {'within' if passed else 'above'} the limit of {limit:g}.",
     )  # fmt: skip
 
 

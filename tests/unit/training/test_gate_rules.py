@@ -17,7 +17,7 @@ from training.evidence.drift import Drift, FeatureShift
 from training.evidence.page import page, write_page
 from training.evidence.paths import EquityPath
 from training.evidence.policy import GatePolicy
-from training.evidence.presentation import RULES, bar_of, limit_of, margin_of, title_of
+from training.evidence.presentation import RULES, bar_of, limit_of, margin_of, title_of, verdict_lines
 from training.evidence.record import LedgerRecord
 from training.evidence.robustness import Capacity, Regime, Stress
 from training.evidence.rules import judge, judge_statistics
@@ -161,6 +161,23 @@ def test_what_was_not_measured_is_not_passed() -> None:
     assert "onnx_parity" not in {rule.rule for rule in judge_statistics(bare, GatePolicy()).rules}
 
 
+def test_a_bundle_of_the_first_format_is_judged_by_what_it_holds() -> None:
+    old = replace(result(calibration_error=0.06)(bundle()), format=1, calibration=None, paths=())
+    assert [rule.rule for rule in judge(old, GatePolicy()).rules if not rule.passed] == ["calibration"]
+    assert judge(result(calibration_error=0.04)(old), GatePolicy()).passed
+
+
+def test_a_verdict_for_a_terminal_says_what_broke_first() -> None:
+    verdict = judge(search(deflated=0.2)(bundle()), GatePolicy())
+    lines = verdict_lines("model 3", verdict)
+    assert lines[0] == f"model 3: refused, 1 of {len(verdict.rules)} rules broken"
+    assert lines[1] == "  FAILED  deflated_sharpe    Deflated Sharpe ratio: 20.0% (≥ 95.0%, 75.0% short)"
+    assert lines[2].strip().startswith("Sharpe ratio +1.93 a year")
+    assert sum(line.startswith("  passed") for line in lines) == len(verdict.rules) - 1
+    assert all(len(line) <= 120 for line in lines)
+    assert verdict_lines("m", judge(bundle(), GatePolicy()))[0].startswith("m: passed, all 19 rules kept")
+
+
 def test_near_equal_good_trials_are_not_refused_for_their_ranks() -> None:
     assert judge(search(overfitting=0.92)(bundle()), GatePolicy()).passed
 
@@ -221,7 +238,7 @@ def test_the_page_draws_what_the_bundle_holds(tmp_path: Any) -> None:
         (0.09, 0.05, False, "superior_to_flat", "4.0% over", -1),
         (1e-7, 1e-4, True, "onnx_parity", "1.0e-04 to spare", 1),
         (2e5, 1e6, False, "capacity", "800,000 short", -1),
-        (0.0, 0.0, True, "leak_checks", "at the limit", 1),
+        (0.0, 0.0, True, "leak_checks", "none, as it must be", 1),
         (0.92, 0.5, True, "overfitting", "", 1),  # kept for another reason than its figure
         (None, 0.95, False, "deflated_sharpe", "", None),
         (1.0, 2.0, False, "a_rule_of_tomorrow", "", None),
