@@ -166,7 +166,7 @@ def _verdict_lines(version: str, what: str, verdict: "Verdict") -> list[str]:
     scope = "live or paper" if verdict.passed else "paper only"
     return [
         *verdict_lines(what, verdict),
-        f"→ charts: evidence/bundle.html of the version's run in MLflow; trials behind it: `tidegate gate trace {version}`",
+        f"→ charts: evidence/bundle.html of the version's run in MLflow; trials: `tidegate gate trace {version}`",
         f"→ a reviewer decides ({scope}): `tidegate approve {version} --reason …`, or `tidegate reject` likewise",
     ]
 
