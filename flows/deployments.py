@@ -17,12 +17,14 @@ from flows.drift import drift
 from flows.ingest import ingest
 from flows.materialize import materialize
 from flows.pipeline import workspace_folder
+from flows.release import release
 from flows.retrain import retrain
 from flows.retraining import retraining
 
 INGEST = "30 16 * * 1-5"
 MATERIALIZE = "45 16 * * 1-5"
 RETRAINING = "*/15 * * * *"
+RELEASE = "7-59/15 * * * *"  # the release service acts in seconds; this shows it on a page, and stands in for it
 DRIFT = "0 5 * * 1-5"
 
 
@@ -39,6 +41,7 @@ def deployments(workspace: Path) -> list[Any]:
         retraining.to_deployment(
             name=f"retraining-{market}", parameters=where, schedule=Cron(RETRAINING), tags=[market]
         ),
+        release.to_deployment(name=f"release-{market}", parameters=where, schedule=Cron(RELEASE), tags=[market]),
         drift.to_deployment(name=f"drift-{market}", parameters=where, schedule=Cron(DRIFT), tags=[market]),
     ]
 

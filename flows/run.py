@@ -15,6 +15,7 @@ FLOWS: tuple[str, ...] = (
     "drift",
     "ingest",
     "materialize",
+    "release",
     "retrain",
     "retraining",
     "search_hyperparameters",

@@ -24,7 +24,7 @@ from serving.release.release_registry import moment, state_words
 from serving.release.states import SCORED, Release, ReleaseState, TransitionRecord
 from tidegate.platform import Addresses
 from tidegate.release import newest_release, release_policy, release_room
-from tidegate.release_watch import findings_of_release, release_watch
+from training.online.watch import findings_of_release, release_watch
 
 Params = Mapping[str, Any]
 

@@ -25,7 +25,7 @@ from serving.release.states import Release, ReleaseState
 from serving.release.watch import ReleaseAlert, check_release
 from serving.store import ModelStore
 from tidegate.platform import Addresses
-from tidegate.release_watch import release_watch
+from training.online.watch import release_watch
 
 
 @contextmanager

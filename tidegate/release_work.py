@@ -21,8 +21,8 @@ from serving.release.signing import ApprovalKeys
 from serving.release.states import Release
 from serving.release.watch import ReleaseProblem, check_release
 from serving.store import ModelStore
-from tidegate.release_watch import release_watch
 from tidegate.rollback import Database
+from training.online.watch import release_watch
 
 
 class ReleaseWork:

@@ -11,6 +11,9 @@ from serving.release.advance import Watch
 from serving.release.effects import policy_of
 from serving.release.findings import Findings
 from serving.release.states import Release
+from trading.ledger.tables import decisions, sessions
+from training.online.findings import findings_of
+from training.online.rules import Comparison, OnlineRules
 
 
 def release_watch(engine: sa.Engine, params: Mapping[str, Any] | None) -> Watch:
@@ -38,8 +41,6 @@ def findings_of_release(engine: sa.Engine, release: Release, params: Mapping[str
         BadInputError: a section of the parameters is missing or wrong.
         UnavailableError: the database does not answer.
     """
-    from training.online import Comparison, OnlineRules, findings_of
-
     comparison = Comparison(
         strategy=release.strategy,
         champion=release.against,
@@ -60,8 +61,6 @@ def first_decision_after(engine: sa.Engine, strategy: str) -> int:
     Raises:
         UnavailableError: the database does not answer.
     """
-    from trading.ledger.tables import decisions, sessions
-
     query = (
         sa.select(sa.func.max(decisions.c.time_ns))
         .select_from(decisions.join(sessions, decisions.c.session_id == sessions.c.session_id))
