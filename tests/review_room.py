@@ -76,6 +76,6 @@ class ReviewRoom:
 
     def artifact(self, path: str, version: str = "1") -> Path:
         """Return where an artifact of a version's run lies."""
-        run = self.client.get_run(self.client.get_model_version(self.name, version).run_id)
+        run = self.client.get_run(str(self.client.get_model_version(self.name, version).run_id))
         uri = str(run.info.artifact_uri)
         return Path(url2pathname(urlsplit(uri).path) if uri.startswith("file:") else uri) / path

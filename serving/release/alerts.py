@@ -77,11 +77,11 @@ class AlertLedger:
         """
         return self._write(lambda records: [(Event.RAISED, f) for f in found if not _any(records, f.key)])
 
-    def lasting(self, scope: Iterable[str], found: Iterable[Found]) -> list[AlertRecord]:
+    def lasting(self, scope: Iterable[tuple[str, str]], found: Iterable[Found]) -> list[AlertRecord]:
         """Raise what was found and was not there before, clear what is gone; return what is new.
 
         Args:
-            scope: the problems that were looked for; of others nothing is cleared.
+            scope: problems and strategies that were looked at; of others nothing is cleared.
             found: what was found of them.
 
         Raises:
@@ -90,7 +90,7 @@ class AlertLedger:
         looked, present = frozenset(scope), {f.key: f for f in found}
 
         def changes(records: list[AlertRecord]) -> list[tuple[Event, Found]]:
-            open_now = {record.key: record for record in _open(records) if record.problem in looked}
+            open_now = {record.key: record for record in _open(records) if (record.problem, record.strategy) in looked}
             raised = [(Event.RAISED, f) for key, f in present.items() if key not in open_now]
             gone = [record for key, record in open_now.items() if key not in present]
             return raised + [(Event.CLEARED, _found(record)) for record in gone]
