@@ -17,6 +17,12 @@ class Objective:
         """Return the value with the sign with which more is better."""
         return value if self.direction == "maximize" else -value
 
+    def shown(self, value: float) -> str:
+        """Return the value as a person reads it."""
+        if self.unit == "share":
+            return f"{100.0 * value:.4g} %"
+        return f"{value:.6g} {self.unit}"
+
 
 _ALL = (
     Objective("skill", "maximize", "share", "log-loss skill against the class frequencies of the training windows"),

@@ -4,15 +4,19 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from training.search.hyperparameters.objectives import OBJECTIVES
 from training.search.hyperparameters.search import Searched
 from training.search.hyperparameters.storage import open_storage
 
 _SHOWN_OBJECTIVES = 3  # more axes than that no picture of a front has
+_HISTORY, _FOLDS = "History", "Scores fold by fold"
+_FAR = 3.0  # quartile distances beyond the quartiles: the first random trials would press all others into a line
 
 
-def pictures(searched: Searched) -> tuple[dict[str, str], dict[str, str]]:
-    """Return HTML fragments by title, and for pictures that cannot be drawn the reason by title."""
+def pictures(searched: Searched) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Return HTML fragments by title, for pictures that cannot be drawn the reason, and for some a note."""
     import optuna
     from optuna import visualization as draw
 
@@ -20,12 +24,13 @@ def pictures(searched: Searched) -> tuple[dict[str, str], dict[str, str]]:
     try:
         study = optuna.load_study(study_name=searched.prepared.name, storage=storage)
         names = searched.prepared.parameters.objectives
+        first = names[0]
         wanted: dict[str, Callable[[], Any]] = {}
         for index, name in enumerate(names):
             options: dict[str, Any] = {"target_name": name}
             if len(names) > 1:
                 options["target"] = lambda trial, place=index: trial.values[place]
-            wanted[f"History of {name}"] = lambda o=options: draw.plot_optimization_history(study, **o)
+            wanted[f"{_HISTORY} of {name}"] = lambda o=options: draw.plot_optimization_history(study, **o)
             wanted[f"Importance of the parameters for {name}"] = lambda o=options: draw.plot_param_importances(
                 study,
                 evaluator=optuna.importance.FanovaImportanceEvaluator(seed=searched.prepared.seed % 2**31),
@@ -35,9 +40,10 @@ def pictures(searched: Searched) -> tuple[dict[str, str], dict[str, str]]:
         if 1 < len(names) <= _SHOWN_OBJECTIVES:
             wanted["Pareto front"] = lambda: draw.plot_pareto_front(study, target_names=list(names))
         if len(names) == 1:
-            wanted["Scores fold by fold"] = lambda: draw.plot_intermediate_values(study)
+            wanted[_FOLDS] = lambda: draw.plot_intermediate_values(study)
         drawn: dict[str, str] = {}
         without: dict[str, str] = {}
+        notes: dict[str, str] = {}
         for title, make in wanted.items():
             try:
                 with warnings.catch_warnings():
@@ -46,12 +52,34 @@ def pictures(searched: Searched) -> tuple[dict[str, str], dict[str, str]]:
             except (RuntimeError, ValueError) as error:  # too few trials, or no difference between them
                 without[title] = str(error).splitlines()[0]
                 continue
+            if title.startswith((_HISTORY, _FOLDS)):
+                notes |= _without_far_values(figure, title)
+            if title == _FOLDS:
+                figure.update_xaxes(title_text="folds so far, from 0", dtick=1)
+                figure.update_yaxes(title_text=f"{first} of these folds")
             figure.update_layout(title=None, margin={"l": 50, "r": 20, "t": 20, "b": 45}, template="plotly_white")
             drawn[title] = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
-        return drawn, without
+        return drawn, without, notes
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _without_far_values(figure: Any, title: str) -> dict[str, str]:
+    """Let the picture show where most of its points are; return how many lie outside, if any do."""
+    points = np.array([y for trace in figure.data for y in (trace.y if trace.y is not None else ()) if y is not None])
+    points = points[np.isfinite(points)]
+    if len(points) < 2 * _FAR:
+        return {}
+    lower, upper = np.quantile(points, [0.25, 0.75])
+    reach = _FAR * (upper - lower)
+    near = points[(points >= lower - reach) & (points <= upper + reach)]
+    outside = len(points) - len(near)
+    if outside == 0 or near.max() == near.min():
+        return {}
+    margin = 0.05 * (near.max() - near.min())
+    figure.update_yaxes(range=[float(near.min() - margin), float(near.max() + margin)])
+    return {title: f"{outside} of {len(points)} points lie outside; a double click on the picture shows them."}
 
 
 def legend(names: tuple[str, ...]) -> list[dict[str, str]]:

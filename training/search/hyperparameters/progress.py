@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.search.hyperparameters.objectives import OBJECTIVES
 from training.search.hyperparameters.parameters import SearchParameters
 from training.search.hyperparameters.stopping import front
 from training.search.hyperparameters.study import Slot
@@ -37,7 +38,7 @@ class SearchProgress:
         """The moment in one line."""
         counts = ", ".join(f"{count} {name}" for name, count in sorted(self.outcomes.items()))
         budget = f" of {self.trials}" if self.trials is not None else ""
-        best = ", ".join(f"{name} {value:.6g}" for name, value in self.best.items())
+        best = ", ".join(f"{name} {OBJECTIVES[name].shown(value)}" for name, value in self.best.items())
         parts = [
             f"{self.ended}{budget} trials ended" + (f" ({counts})" if counts else ""),
             f"best {best} (trial {self.best_number})" if self.best_number is not None else "no result yet",

@@ -6,6 +6,7 @@ from typing import Any
 
 from core.files import write_bytes
 from training.pages import page_environment
+from training.search.hyperparameters.objectives import OBJECTIVES
 from training.search.hyperparameters.plots import legend, pictures
 from training.search.hyperparameters.search import Searched
 from training.trials import TrialRecord
@@ -17,12 +18,14 @@ def write_report(path: Path, searched: Searched, result: Mapping[str, Any], rows
     from plotly.offline import get_plotlyjs
 
     environment = page_environment("training.search.hyperparameters")
-    drawn, without = pictures(searched)
+    drawn, without, notes = pictures(searched)
     html = environment.get_template("report.html").render(
         result=result,
         objectives=legend(searched.prepared.parameters.objectives),
         charts={title: Markup(fragment) for title, fragment in drawn.items()},
         without=without,
+        notes=notes,
+        shown=lambda name, value: OBJECTIVES[name].shown(value),
         trials=_trials(searched, rows),
         plotly_js=Markup(get_plotlyjs()),
     )

@@ -101,7 +101,7 @@ def _words(searched: Searched, result: Mapping[str, Any], chosen: Slot | None) -
     if chosen is None:
         return f"{said} No trial completed: there is nothing to choose."
     values = ", ".join(
-        f"{name} {chosen.values[name]:.6g} {OBJECTIVES[name].unit}" for name in searched.prepared.parameters.objectives
+        f"{name} {OBJECTIVES[name].shown(chosen.values[name])}" for name in searched.prepared.parameters.objectives
     )
     return (
         f"{said} Best is trial {chosen.number}: {values}. It is the best of {result['outcomes'].get('complete', 0)} "

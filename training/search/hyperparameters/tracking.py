@@ -102,20 +102,27 @@ def _trial(client: Any, experiment: str, parent: str, prepared: Prepared, row: T
     if row.parent is not None:
         tags["tidegate.retry_of"] = row.parent
     run = str(client.create_run(experiment, tags=tags, start_time=row.begun_ns // 1_000_000).info.run_id)
-    _log(client, run, dict(row.values), dict(row.parameters["searched"]))
-    for fold in row.folds:
-        _log(client, run, {"fold_log_loss": fold.loss}, {}, fold.number + 1)
+    losses = {fold.number + 1: fold.loss for fold in row.folds}
+    _log(client, run, dict(row.values), dict(row.parameters["searched"]), losses)
     ended = (row.closed_ns or row.begun_ns) // 1_000_000
     client.set_terminated(run, _STATES.get(row.status, "KILLED"), end_time=ended)
 
 
-def _log(client: Any, run: str, metrics: Mapping[str, float], parameters: Mapping[str, Any], step: int = 0) -> None:
+def _log(
+    client: Any,
+    run: str,
+    metrics: Mapping[str, float],
+    parameters: Mapping[str, Any],
+    fold_losses: Mapping[int, float] | None = None,
+) -> None:
+    """Log everything about a run in one call: a search has hundreds of them."""
     from mlflow.entities import Metric, Param
 
     now = time.time_ns() // 1_000_000
+    folds = [Metric("fold_log_loss", loss, now, step) for step, loss in sorted((fold_losses or {}).items())]
     client.log_batch(
         run,
-        metrics=[Metric(name, float(value), now, step) for name, value in sorted(metrics.items())],
+        metrics=[Metric(name, float(value), now, 0) for name, value in sorted(metrics.items())] + folds,
         params=[Param(name, str(value)[:500]) for name, value in sorted(parameters.items())],
     )
 

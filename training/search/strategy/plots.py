@@ -11,10 +11,12 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from training.search.strategy.space import Space
 from training.search.strategy.state import Generation
 
 _SIZE = (8.0, 4.2)
 _CELLS = 14  # of a heat map, along each side
+_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a range
 
 
 def _svg(figure: Figure) -> str:
@@ -103,17 +105,17 @@ def plateau(
     genes: NDArray[np.float64],
     figures: NDArray[np.float64],
     winner: NDArray[np.float64],
-    names: Sequence[str],
+    space: Space,
     radius: float,
     choice: str,
 ) -> str:
-    """Draw the median figure over the plane of the two parameters it depends on most.
+    """Draw the median figure over the plane of the two parameters it depends on most; above zero is green.
 
     Args:
         genes: positions of all that was tried on the final fold and around its winner, [N, D] in the unit cube.
         figures: their figure on the final training window, [N].
         winner: its position, [D].
-        names: of the parameters.
+        space: of the rule.
         radius: of the neighbourhood that was checked.
         choice: name of the figure.
     """
@@ -125,7 +127,10 @@ def plateau(
     for place in np.unique(row * _CELLS + column):
         inside = row * _CELLS + column == place
         cells[place // _CELLS, place % _CELLS] = np.median(figures[inside])
-    image = axes.imshow(cells, origin="lower", extent=(0, 1, 0, 1), aspect="auto", cmap="RdYlGn")
+    reach = max(float(np.nanmax(np.abs(cells))), 1e-12)  # the middle colour is zero
+    image = axes.imshow(
+        cells, origin="lower", extent=(0, 1, 0, 1), aspect="auto", cmap="RdYlGn", vmin=-reach, vmax=reach
+    )
     figure.colorbar(image, ax=axes, label=f"median {choice}, training window")
     x, y = winner[first], winner[second]
     axes.plot(x, y, marker="o", color="black", markersize=6)
@@ -134,8 +139,11 @@ def plateau(
     axes.plot(box_x, box_y, color="black", linewidth=1.0)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_xlabel(f"{names[first]} (position in its range)")
-    axes.set_ylabel(f"{names[second]} (position in its range)" if second != first else "")
+    axes.set_xticks(_TICKS, [f"{space.value(first, tick):.3g}" for tick in _TICKS])
+    axes.set_xlabel(space.names[first])
+    if second != first:
+        axes.set_yticks(_TICKS, [f"{space.value(second, tick):.3g}" for tick in _TICKS])
+        axes.set_ylabel(space.names[second])
     axes.set_title("Plateau: all that was tried, the winner and its neighbourhood")
     return _svg(figure)
 

@@ -121,7 +121,7 @@ def _pictures(
             np.array(genes),
             np.array(figures),
             position,
-            space.names,
+            space,
             parameters.plateau.radius,
             parameters.choose_by,
         ),

@@ -88,7 +88,7 @@ class Space:
 
     def decode(self, genes: Sequence[float]) -> Values:
         """Return the values at a position of the unit cube, repaired where a constraint does not hold."""
-        raw = [self._value(index, float(gene)) for index, gene in enumerate(genes)]
+        raw = [self.value(index, float(gene)) for index, gene in enumerate(genes)]
         return self.repair(raw)
 
     def encode(self, values: Sequence[float]) -> Genes:
@@ -139,7 +139,8 @@ class Space:
         slices = np.argsort(generator.random((count, self.dimension)), axis=0)
         return (slices + generator.random((count, self.dimension))) / count
 
-    def _value(self, index: int, gene: float) -> float:
+    def value(self, index: int, gene: float) -> float:
+        """Return the value of one parameter at a position of its range, on no grid yet."""
         low, high, bound = self.low[index], self.high[index], self.bounds[index]
         gene = min(max(gene, 0.0), 1.0)
         if bound.log:
