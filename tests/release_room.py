@@ -43,6 +43,26 @@ QUICK = ReleasePolicy(
 )
 
 
+EVIDENCE_DIGEST = "e" * 64
+
+
+def approval(version: str, sequence: int) -> Approval:
+    """An approval record as the ledger would hold it."""
+    return Approval(
+        sequence=sequence,
+        time_ns=START_NS,
+        strategy=NAME,
+        version=version,
+        model_digest=version * 64,
+        evidence_digest=EVIDENCE_DIGEST,
+        decision=Decision.APPROVED,
+        scope=Scope.PAPER,
+        by="reviewer",
+        reason="read",
+        previous_hash="0" * 64,
+    )
+
+
 def findings(
     decisions: int = 0, blocks: int = 0, benefit: float = 1.0, harm: float = 1.0, calibration: float = 1.0, **more: Any
 ) -> Findings:

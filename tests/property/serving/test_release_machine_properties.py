@@ -7,13 +7,11 @@ import msgspec
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from release_room import DAY_NS, NAME, QUICK, START_NS, findings
-from serving_packages import FEATURE_DIGEST
+from release_room import DAY_NS, EVIDENCE_DIGEST, NAME, QUICK, START_NS, approval, findings
 
 from core.clock import SimulatedClock
 from core.database import create_engine
 from core.errors import BadInputError, RefusedError
-from serving.release.approval import Approval, Decision, Scope
 from serving.release.findings import Findings
 from serving.release.machine import EntryChecks, missing, next_transition, present_step, traffic_of
 from serving.release.policy import ReleasePolicy
@@ -43,23 +41,6 @@ FOUND = st.one_of(
 )
 
 
-def approval(version: str, sequence: int) -> Approval:
-    """An approval record as the ledger would hold it."""
-    return Approval(
-        sequence=sequence,
-        time_ns=START_NS,
-        strategy=NAME,
-        version=version,
-        model_digest=version * 64,
-        evidence_digest=FEATURE_DIGEST,
-        decision=Decision.APPROVED,
-        scope=Scope.PAPER,
-        by="reviewer",
-        reason="read",
-        previous_hash="0" * 64,
-    )
-
-
 def release(state: ReleaseState, step: int = 0, **more: Any) -> Release:
     """A release in a state, with what it must have there."""
     usual: dict[str, Any] = {
@@ -67,7 +48,7 @@ def release(state: ReleaseState, step: int = 0, **more: Any) -> Release:
         "strategy": NAME,
         "version": "2",
         "model_digest": "2" * 64,
-        "evidence_digest": FEATURE_DIGEST,
+        "evidence_digest": EVIDENCE_DIGEST,
         "state": state,
         "step": step,
         "approval": 0 if state is ReleaseState.CANDIDATE else 2,
@@ -214,7 +195,7 @@ def act(
             strategy=NAME,
             version=version,
             model_digest=version * 64,
-            evidence_digest=FEATURE_DIGEST,
+            evidence_digest=EVIDENCE_DIGEST,
             policy=QUICK.document(),
             cause=Cause.REVIEWER,
             reason="approved",
