@@ -18,6 +18,7 @@ import psutil
 
 from core.embedded.guarded import GuardedProcess
 from core.errors import UnavailableError
+from core.settings import get_settings
 from serving.client import ServeClient
 from serving.environment import free_ports
 from serving.local import LocalPredictor
@@ -79,6 +80,7 @@ class ServingDrill:
         self._variables = {
             "TIDEGATE_SERVING__PORT": str(port),
             "TIDEGATE_SERVING__REPLICAS": str(order.replicas),
+            "TIDEGATE_SERVING__MAXIMUM_REPLICAS": str(order.replicas),
             "TIDEGATE_LOGGING__LEVEL": "warning",
             # What a replica needs is on its own disk: neither of these is ever reached.
             "TIDEGATE_MLFLOW__TRACKING_URI": "http://127.0.0.1:1",
@@ -100,7 +102,11 @@ class ServingDrill:
             self._service = ExitStack()
             url = await asyncio.to_thread(self._start)
             local = stack.enter_context(LocalPredictor(self._store.root))
-            async with ServeClient(url, _PATIENCE_SECONDS) as busy, ServeClient(url, 0.25) as own:
+            settings = get_settings().serving
+            async with (
+                ServeClient(url, _PATIENCE_SECONDS, settings.token) as busy,
+                ServeClient(url, settings.timeout_seconds, settings.token) as own,
+            ):
                 load = Load(busy, windows, self._order.per_second)
                 trader = Trader(own, local, windows, load, self._order.decision_seconds)
                 stop = asyncio.Event()

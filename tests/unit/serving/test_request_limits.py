@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -152,6 +155,15 @@ def test_a_listener_that_others_reach_needs_a_token(host: str) -> None:
     with pytest.raises(ConfigurationError, match="TIDEGATE_SERVING__TOKEN"):
         required_token_digest(ServingSettings(host=host))
     assert required_token_digest(ServingSettings(host=host, token=TOKEN)) is not None
+
+
+def test_the_service_does_not_start_beyond_this_machine_without_one(tmp_path: Path) -> None:
+    environment = os.environ | {"TIDEGATE_STATE_DIRECTORY": str(tmp_path), "TIDEGATE_SERVING__HOST": "0.0.0.0"}
+    command = [sys.executable, "-m", "serving.server"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.strip().splitlines()
+    assert line.startswith("tidegate serve: TIDEGATE_SERVING__HOST=0.0.0.0 can be reached from other machines")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
