@@ -2,6 +2,7 @@
 
 import getpass
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -87,6 +88,34 @@ def show(
     with platform(settings, database=True) as addresses:
         found = show_release(addresses, chosen, release_id, params)
     finish(found, json, _release_text(found))
+
+
+@release.command()
+def report(
+    release_id: Annotated[
+        str | None, typer.Argument(help="Release; the one under way, else the newest.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File to write; <state>/reports/releases/… when not given.", show_default=False)
+    ] = None,
+    name: Name = None,
+    workspace: Workspace = HERE,
+    state: State = None,
+    json: Json = False,
+) -> None:
+    """Write the page of a release: timeline, money of both versions, e-values, bounds, figures of each step.
+
+    Example: tidegate release report tidegate-fixings.4.1
+    """
+    settings = load_settings(state, "release")
+    from core.params import read_params
+    from tidegate.platform import platform
+    from tidegate.release_page import write_release_page
+
+    chosen, params = name or model_of(workspace), read_params(workspace / "params.yaml")
+    with platform(settings, database=True) as addresses:
+        found = write_release_page(addresses, chosen, release_id, params, output)
+    finish(found, json, f"release {found['release']} is {found['state']}: {found['page']}")
 
 
 @release.command("list")

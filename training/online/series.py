@@ -7,10 +7,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from training.online.decisions import DecisionStep, read_steps
+from training.online.decisions import DecisionStep
 from training.online.findings import calibration_rows, follow_both, known_classes
 from training.online.rules import Comparison, OnlineRules
 from training.statistics.sequential.calibration import calibration_process
@@ -51,16 +50,11 @@ class ComparisonSeries:
     high: Array
 
 
-def series_of(engine: sa.Engine, comparison: Comparison, rules: OnlineRules) -> ComparisonSeries | None:
-    """Return how a comparison went so far; None before the first step that both versions answered is over.
+def series_of(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules) -> ComparisonSeries | None:
+    """Return how a comparison went over decision steps, oldest first.
 
-    Raises:
-        sqlalchemy.exc.DBAPIError: the database is away.
+    None before the first step that both versions answered is over.
     """
-    return _series(read_steps(engine, comparison.strategy, comparison.since_ns), comparison, rules)
-
-
-def _series(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules) -> ComparisonSeries | None:
     paths = follow_both(steps, comparison, rules)
     if not paths.steps:
         return None

@@ -1,6 +1,6 @@
 """What the rules of a release are asked with on this platform: the online tests' findings and the market's time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,10 +10,13 @@ from core.errors import UnavailableError
 from serving.release.advance import Watch
 from serving.release.effects import policy_of
 from serving.release.findings import Findings
-from serving.release.states import Release
+from serving.release.states import Release, TransitionRecord
 from trading.ledger.tables import decisions, sessions
-from training.online.findings import findings_of
+from training.online.decisions import read_steps
+from training.online.findings import findings_of, found
+from training.online.page import Chapter
 from training.online.rules import Comparison, OnlineRules
+from training.online.series import series_of
 
 
 def release_watch(engine: sa.Engine, params: Mapping[str, Any] | None) -> Watch:
@@ -41,18 +44,54 @@ def findings_of_release(engine: sa.Engine, release: Release, params: Mapping[str
         BadInputError: a section of the parameters is missing or wrong.
         UnavailableError: the database does not answer.
     """
-    comparison = Comparison(
+    rules = OnlineRules.from_params(params, policy_of(release).alpha)
+    try:
+        return findings_of(engine, comparison_of(release), rules)
+    except DBAPIError as error:
+        raise _away(error) from error
+
+
+def comparison_of(release: Release) -> Comparison:
+    """Return who is compared in a release, and since when."""
+    return Comparison(
         strategy=release.strategy,
         champion=release.against,
         challenger=release.model_digest,
         since_ns=release.compared_ns,
         step_since_ns=release.market_ns,
     )
-    rules = OnlineRules.from_params(params, policy_of(release).alpha)
+
+
+def chapter_of(
+    engine: sa.Engine, release: Release, history: Sequence[TransitionRecord], params: Mapping[str, Any]
+) -> Chapter:
+    """Return what the page of a release shows.
+
+    A release that has ended is shown as it was when it ended: later decisions are not its own.
+
+    Raises:
+        BadInputError: a section of the parameters is missing or wrong.
+        UnavailableError: the database does not answer.
+    """
+    policy = policy_of(release)
+    rules = OnlineRules.from_params(params, policy.alpha)
+    confidence = rules.settings.confidence
+    if not release.against or not release.compared_ns:
+        return Chapter(release, history, policy, None, None, confidence)
+    last = history[-1].figures.get("findings") if not release.open else None
+    until = None if last is None else int(last["time_ns"])
+    comparison = comparison_of(release)
     try:
-        return findings_of(engine, comparison, rules)
+        steps = [
+            step
+            for step in read_steps(engine, release.strategy, comparison.since_ns)
+            if until is None or step.time_ns <= until
+        ]
     except DBAPIError as error:
         raise _away(error) from error
+    series = series_of(steps, comparison, rules)
+    findings = found(steps, comparison, rules) if series is not None else None
+    return Chapter(release, history, policy, findings, series, confidence)
 
 
 def first_decision_after(engine: sa.Engine, strategy: str) -> int:

@@ -13,6 +13,7 @@ from serving.release.machine import figures_of
 from serving.release.policy import ReleasePolicy
 from serving.release.states import Cause, Release, ReleaseState, TransitionRecord
 from trading.ledger import tables
+from training.online.decisions import read_steps
 from training.online.findings import findings_of
 from training.online.page import Chapter, release_page
 from training.online.rules import Comparison, OnlineRules
@@ -93,7 +94,10 @@ def record(number: int, before: str, after: ReleaseState, market: int = 0, **mor
 
 
 def test_the_series_end_where_the_findings_are(engine: sa.Engine, rules: OnlineRules) -> None:
-    found, series = findings_of(engine, COMPARISON, rules), series_of(engine, COMPARISON, rules)
+    found, series = (
+        findings_of(engine, COMPARISON, rules),
+        series_of(read_steps(engine, STRATEGY, 0), COMPARISON, rules),
+    )
     assert series is not None
     assert len(series.times) == STEPS - 1
     benefit = found.test("benefit")
@@ -107,7 +111,10 @@ def test_the_series_end_where_the_findings_are(engine: sa.Engine, rules: OnlineR
 
 
 def test_the_page_tells_the_way_and_shows_the_figures(engine: sa.Engine, rules: OnlineRules, tmp_path: Path) -> None:
-    found, series = findings_of(engine, COMPARISON, rules), series_of(engine, COMPARISON, rules)
+    found, series = (
+        findings_of(engine, COMPARISON, rules),
+        series_of(read_steps(engine, STRATEGY, 0), COMPARISON, rules),
+    )
     history = [
         record(1, "", ReleaseState.CANDIDATE, reason="registered", actor="tidegate"),
         record(2, "candidate", ReleaseState.APPROVED, cause=Cause.REVIEWER, actor="<b>reviewer</b>"),
