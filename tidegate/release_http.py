@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from trading.control.http import json_reply
 
 HOST = "127.0.0.1"
 PATH = "/v1/rollback"
+WEBHOOK_PATH = "/v1/registry-events"  # MLflow's webhooks
 LONGEST_BODY = 4096
 
 
@@ -30,7 +31,10 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def application(
-    describe: Callable[[], dict[str, Any]], roll_back: Callable[[Wish], dict[str, Any]], token: SecretStr
+    describe: Callable[[], dict[str, Any]],
+    roll_back: Callable[[Wish], dict[str, Any]],
+    token: SecretStr,
+    told: Callable[[Mapping[str, str], bytes], object] | None = None,
 ) -> web.Application:
     """Return the application.
 
@@ -38,6 +42,7 @@ def application(
         describe: the service's picture; its ``healthy`` decides over 200 or 503.
         roll_back: takes back what a wish names and returns the rollback, its policy in force.
         token: the control token, as for the kill switch.
+        told: takes a webhook of the registry, checks its signature and wakes the watcher; None: there are none.
     """
     secret = token.get_secret_value().encode()
 
@@ -62,6 +67,17 @@ def application(
         except TidegateError as error:
             return json_reply({"error": error.message}, 503)
 
+    async def webhook(request: web.Request) -> web.Response:
+        if told is None:
+            return json_reply({"error": "no webhooks are expected: set TIDEGATE_MLFLOW__WEBHOOK_URL"}, 404)
+        try:
+            told(request.headers, await request.read())
+        except BadInputError as error:
+            return json_reply({"error": error.message}, 400)
+        except RefusedError as error:
+            return json_reply({"error": error.message}, 403)
+        return json_reply({"taken": True}, 202)
+
     async def healthz(_: web.Request) -> web.Response:
         picture = describe()
         short = {name: picture[name] for name in ("healthy", "troubles")}
@@ -73,10 +89,11 @@ def application(
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    served = web.Application()
+    served = web.Application(client_max_size=65_536)
     served.add_routes(
         [
             web.post(PATH, press),
+            web.post(WEBHOOK_PATH, webhook),
             web.get("/healthz", healthz),
             web.get("/status", status),
             web.get("/metrics", metrics),

@@ -10,7 +10,7 @@ import os
 import queue
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from aiohttp import web
 from prometheus_client import Counter, Gauge
 
 from core.clock import LiveClock
-from core.errors import BadInputError, TidegateError, UnavailableError, UsageError
+from core.errors import BadInputError, RefusedError, TidegateError, UnavailableError, UsageError
 from core.files import write_json
 from core.logging import configure_logging, get_logger
 from core.params import read_params, required
@@ -30,6 +30,7 @@ from serving.release.guard import Guard
 from serving.release.notifications import Notification, NotificationSink
 from serving.release.rollback_completion import resume_rollbacks
 from serving.release.triggers import Measure
+from serving.release.webhooks import WebhookReceiver
 from serving.store import ModelStore, Pointer
 from serving.traffic.statistics import ArmWindow, read_statistics
 from tidegate.release_figures import SlowFigures
@@ -44,8 +45,9 @@ RESUME_SECONDS = 1.0
 REVIEW_SECONDS = 1.0  # a reviewer looks for an answer in the page
 RELEASE_SECONDS = 3.0
 FIGURES_SECONDS = 5.0
-ALERT_SECONDS = 15.0
+ALERT_SECONDS = 5.0
 BENTO_SECONDS = 60.0
+ARTIFACT_SECONDS = 60.0
 _log = get_logger("tidegate")
 _ROLLBACKS = Counter("tidegate_rollbacks", "Rollbacks put into force by this process", ["strategy", "trigger"])
 _TRIGGERS = Gauge("tidegate_rollback_triggers", "Triggers that last", ["strategy", "arm", "kind", "severity"])
@@ -89,12 +91,15 @@ class ReleaseService:
         self.completing = Loop("rollbacks", RESUME_SECONDS, self._resume)
         releasing = Loop("releases", RELEASE_SECONDS, self.work.carry_on)
         self.work.told_of = releasing.wake
+        self.reviewing = Loop("reviews", REVIEW_SECONDS, self.work.read_reviews)
+        self._webhooks = WebhookReceiver(settings) if settings.mlflow.webhook_url is not None else None
         self.loops = (
             self.guarding,
             self.completing,
             releasing,
-            Loop("reviews", REVIEW_SECONDS, self.work.read_reviews),
+            self.reviewing,
             Loop("alerts", ALERT_SECONDS, self.work.compare),
+            Loop("artifacts", ARTIFACT_SECONDS, self.work.compare_artifacts),
             Loop("bentos", BENTO_SECONDS, self.work.build),
             Loop("figures", FIGURES_SECONDS, self.figures.refresh),
             Loop("notifications", 0.25, self._send),
@@ -131,6 +136,17 @@ class ReleaseService:
         _ROLLBACKS.labels(record.strategy, record.trigger.kind.value).inc()
         self.completing.wake()
         return described(record, self.settings.state)
+
+    def told(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Look at the reviews now: the registry says that something was set.
+
+        Raises:
+            RefusedError, BadInputError: as ``WebhookReceiver.receive``; also where no webhooks are expected.
+        """
+        if self._webhooks is None:
+            raise RefusedError("no webhooks are expected: set TIDEGATE_MLFLOW__WEBHOOK_URL")
+        self._webhooks.receive(headers, body)
+        self.reviewing.wake()
 
     def describe(self) -> dict[str, Any]:
         """Return the picture for ``/status`` and ``tidegate status``."""
@@ -208,7 +224,7 @@ async def serve(settings: Settings, workspace: Path, ready_file: Path | None) ->
     """
     service = ReleaseService(settings, workspace)
     token = control_token(settings.state, settings.trading.control_token)
-    runner = web.AppRunner(application(service.describe, service.press, token), access_log=None)
+    runner = web.AppRunner(application(service.describe, service.press, token, service.told), access_log=None)
     await runner.setup()
     try:
         try:

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from core.clock import Clock
+from core.clock import NANOSECONDS, Clock
+from core.errors import UnavailableError
+from core.logging import get_logger
 from core.settings import Settings
 from serving.release.access import AccessLog
 from serving.release.advance import Watch, advance
-from serving.release.alerts import AlertLedger, AlertRecord, Event, Found
+from serving.release.alerts import AlertLedger, AlertRecord, Event
 from serving.release.approvals import ApprovalLedger
 from serving.release.effects import ReleaseRoom, build_bentos, resume_all
 from serving.release.findings import Findings, Severity
@@ -19,10 +21,14 @@ from serving.release.review_requests import ReviewRequests
 from serving.release.reviews import remind, watch_once
 from serving.release.signing import ApprovalKeys
 from serving.release.states import Release
-from serving.release.watch import ReleaseProblem, check_release
+from serving.release.watch import ReleaseWatch
+from serving.release.webhooks import ensure_webhook
 from serving.store import ModelStore
 from tidegate.rollback import Database
 from training.online.watch import release_watch
+
+_log = get_logger("tidegate")
+_TOLD_AGAIN_NS = 3600 * NANOSECONDS
 
 
 class ReleaseWork:
@@ -57,6 +63,9 @@ class ReleaseWork:
         self._clock = clock
         self._tell = tell
         self._access: AccessLog | None = None
+        self._compared: ReleaseWatch | None = None
+        self._asked_for_webhooks = False
+        self._told = -1  # the last alert that was told of; below zero: not looked yet
         self.findings: dict[str, Findings] = {}  # what the online tests said last, by strategy
         self.told_of: Callable[[], object] = lambda: None  # called when a reviewer has decided
 
@@ -79,6 +88,12 @@ class ReleaseWork:
         """Turn what reviewers decided in the MLflow UI into records, and remind of what waits."""
         room = self.room()
         client, alerts = registry_client(self._settings), AlertLedger(self._database.engine(), self._clock)
+        if not self._asked_for_webhooks:
+            self._asked_for_webhooks = True
+            try:
+                ensure_webhook(client, self._settings)
+            except UnavailableError as error:
+                _log.warning("no webhooks", words=error.message)
         if self._access is None and self._settings.mlflow.authentication == "basic":
             self._access = AccessLog.of(self._settings)
         decided = watch_once(
@@ -114,29 +129,31 @@ class ReleaseWork:
 
     def compare(self) -> None:
         """Say where registry, approvals and serving disagree, each thing once."""
-        room = self.room()
-        alerts = check_release(
-            self._strategy, self._strategy, settings=self._settings, ledger=room.approvals, store=room.store
-        )
-        found = [
-            Found(
-                problem=alert.problem.value,
-                strategy=alert.strategy,
-                model_name=alert.model_name,
-                version=alert.alias_version or alert.served_version or "",
-                key=f"{alert.problem.value}:{alert.strategy}:{alert.alias_version}:{alert.served_version}",
-                words=alert.words,
-            )
-            for alert in alerts
-        ]
         ledger = AlertLedger(self._database.engine(), self._clock)
-        ledger.lasting([problem.value for problem in ReleaseProblem], found)
-        for record in ledger.records():
+        if self._told < 0:
+            # What a kill may have kept from being told; a receiver knows it by its id.
+            recent = self._clock.time_ns() - _TOLD_AGAIN_NS
+            self._told = sum(record.time_ns < recent for record in ledger.records())
+        self._release_watch().look()
+        for record in ledger.records()[self._told :]:  # also what the reviews and the look at artifacts have raised
             self._tell_of(record)
+            self._told = record.sequence
+
+    def compare_artifacts(self) -> None:
+        """Say which artifacts of versions with a role are not what was approved, each once; downloads them."""
+        self._release_watch().look_at_artifacts()
 
     def build(self) -> None:
         """Build the Bento of a champion that has none; takes seconds."""
         build_bentos(self.room(), self._strategy)
+
+    def _release_watch(self) -> ReleaseWatch:
+        if self._compared is None:
+            room, alerts = self.room(), AlertLedger(self._database.engine(), self._clock)
+            self._compared = ReleaseWatch(
+                self._strategy, settings=self._settings, ledger=room.approvals, store=room.store, alerts=alerts
+            )
+        return self._compared
 
     def _watch(self, room: ReleaseRoom) -> Watch:
         inner = release_watch(room.approvals.engine, self._params)

@@ -22,6 +22,7 @@ from tidegate.commands import (
     services,
     trading,
     trials,
+    users,
 )
 
 REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
@@ -41,5 +42,6 @@ REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     replay.register,
     search.register,
     trials.register,
+    users.register,
     backtest.register,
 )
