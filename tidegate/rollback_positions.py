@@ -37,9 +37,9 @@ def positions_action(settings: Settings) -> Action:
             )
         elif standing is None or not standing.on or (flatten and not standing.flatten):
             write_switch(settings.state, setting)
-        done = "closed" if flatten else "held: entry orders are cancelled and no order goes out, so they can only fall"
+        what = "closed" if flatten else "held (entry orders are cancelled, no order goes out: they can only fall)"
         running = [place.session_id for place in look(settings).traders]
-        whose = f"by {', '.join(running)}" if running else "at the next start: no trader is running"
-        return f"{done}, {whose}; lift it with `tidegate kill-switch off --reason …`"
+        who = f"{what} by {', '.join(running)}" if running else f"to be {what} by the next start of a trader: none runs"
+        return f"{who}; lift it with `tidegate kill-switch off --reason …`"
 
     return act

@@ -1,10 +1,12 @@
 """The page of one rollback: what triggered it, what was done when, who answers now, what is barred, what to do next."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from markupsafe import Markup, escape
 
 from core.clock import NANOSECONDS, to_rfc3339
 from core.files import read_json, write_bytes, write_json
@@ -108,6 +110,7 @@ def page(record: RollbackRecord, after: Sequence[dict[str, Any]]) -> str:
     from training.pages import page_environment
 
     environment = page_environment("tidegate.release_report")
+    environment.filters["commands"] = commands
     before = record.before
     champion, challenger = before.champion, before.challenger
     return environment.get_template("rollback.html").render(
@@ -133,6 +136,11 @@ def page(record: RollbackRecord, after: Sequence[dict[str, Any]]) -> str:
         arms_after=[_arm(window) for window in after],
         next_steps=[*_NEXT[record.trigger.kind], *_positions_next(record), *_flat_next(record)],
     )
+
+
+def commands(words: str) -> Markup:
+    """Escape words and show what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words))))
 
 
 def _moments(record: RollbackRecord) -> list[Moment]:
