@@ -9,9 +9,7 @@ from core.errors import ExitCode
 from tidegate.commands.border import Json, State, finish, load_settings, say, table
 
 if TYPE_CHECKING:
-    from core.domain import Prediction, PredictionRequest, Predictor
     from core.settings import Settings
-    from serving.predictor import PredictorCore
 
 Session = Annotated[str, typer.Argument(help="Name of a session, or its folder.")]
 
@@ -24,7 +22,8 @@ def replay(
         int | None, typer.Option(help="Last entry to replay; all when not given.", min=1, show_default=False)
     ] = None,
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Make the predictions again with the session's champion and compare.")
+        bool,
+        typer.Option("--recompute", help="Make the predictions again, under the policies of then, and compare."),
     ] = False,
     state: State = None,
     json: Json = False,
@@ -46,7 +45,11 @@ def replay(
 
     folder = session_folder(settings, session)
     check_end(folder / "journal")  # half a session replayed equal proves nothing
-    again = _champion(settings, folder) if recompute else None
+    again = None
+    if recompute:
+        from tidegate.asked_again import policies_again
+
+        again = policies_again(settings.state, folder)
 
     def tell(done: int, total: int) -> None:
         say(f"{done:,} of {total:,} entries")
@@ -82,53 +85,6 @@ def session_folder(settings: "Settings", session: str) -> Path:
             return folder
     known = sorted(path.parent.name for path in (settings.state / "sessions").glob("*/journal"))
     raise BadInputError(f"no session {session!r}; there are: {', '.join(known[-5:]) or 'none yet'}")
-
-
-def _champion(settings: "Settings", folder: Path) -> "Predictor":
-    """Return the model whose digest the session's predictions carry, from the local store.
-
-    Raises:
-        BadInputError: the store does not have it, or the session was predicted by several models.
-    """
-    from core.errors import BadInputError
-    from core.journal import read_entries
-    from serving.predictor import PredictorCore
-    from serving.release.evidence import verify_package
-    from trading import records
-
-    models: set[tuple[str, str]] = set()
-    strategy = ""
-    for entry in read_entries(folder / "journal"):
-        if entry.kind == "session_opened":
-            opened = records.decode(entry)
-            strategy = opened.strategy if isinstance(opened, records.SessionOpened) else strategy
-        elif entry.kind == "predictions":
-            made = records.decode(entry)
-            assert isinstance(made, records.PredictionsMade)
-            models |= {(prediction.model_digest, prediction.model_version) for prediction in made.predictions}
-    if len(models) != 1:
-        raise BadInputError(f"the session has predictions of {len(models)} models: one can be made again at a time")
-    digest, version = models.pop()
-    core = PredictorCore()
-    for path in sorted((settings.state / "serving" / strategy / "packages").glob("*")):
-        package = verify_package(path)
-        if package.model_digest == digest:
-            core.install(package, version=version, revision=0)
-            return _Again(core)
-    raise BadInputError(f"the local store has no model {digest[:12]} of {strategy}: it cannot be asked again")
-
-
-class _Again:
-    """The model of the session in this process."""
-
-    def __init__(self, core: "PredictorCore") -> None:
-        self._core = core
-
-    async def predict(self, request: "PredictionRequest") -> "list[Prediction]":
-        """Answer as the champion does."""
-        from core.domain import AnsweredBy
-
-        return self._core.predict(request).predictions(request, AnsweredBy.LOCAL)
 
 
 @journals.command()
