@@ -70,7 +70,7 @@ async def test_a_paper_challenger_may_be_scored_on_a_live_account_and_never_trad
             if passes:
                 assert len(await guard.predict(request)) == 40
             else:
-                with pytest.raises(RefusedError, match="version 2 .* is approved for paper, not for a live account"):
+                with pytest.raises(RefusedError, match=r"version 2 .* is approved for paper, not for a live account"):
                     await guard.predict(request)
 
 
