@@ -157,6 +157,7 @@ def cost_split(costs: Costs, currency: str) -> str:
     axes.bar(names, values, bottom=bottoms, color=colours)
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set_ylabel(currency)
+    axes.use_sticky_edges = False  # or the highest bar touches the frame
     axes.margins(y=0.12)
     axes.set_title("From the profit without cost to the profit after it")
     return _svg(figure)
