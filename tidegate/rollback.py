@@ -187,7 +187,9 @@ def described(record: RollbackRecord, state: Path) -> dict[str, Any]:
         "flat": record.flat,
         "revision": record.revision,
         "positions": record.positions.value,
-        "seconds": {step.name.value: round((step.time_ns - record.time_ns) / NANOSECONDS, 3) for step in record.steps},
+        "seconds": {
+            step.name.value: round((step.time_ns - record.trigger.time_ns) / NANOSECONDS, 3) for step in record.steps
+        },
         "steps": {step.name.value: step.words for step in record.steps},
         "pending": [name.value for name in record.pending],
         "report": str(report) if report.exists() else None,

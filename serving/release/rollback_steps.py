@@ -3,6 +3,7 @@
 Each is an ``Action`` of ``rollback_completion``: it may be repeated and doubles nothing, and says what came of it.
 """
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 ACTOR = "tidegate"
 SCORED_ALIASES = ("challenger", "shadow")
+_LOOKS, _LOOK_SECONDS = 30, 0.05  # replicas say four times a second which policy they carry out
 
 
 def notification_action(sink: NotificationSink, link: Callable[[RollbackRecord], str]) -> Action:
@@ -154,25 +156,39 @@ def registry_action(settings: Settings) -> Action:
     return act
 
 
-def check_action(answering: Callable[[str], dict[str, int]], seconds: float, now: Callable[[], int]) -> Action:
+def check_action(
+    answering: Callable[[str], dict[str, int]],
+    seconds: float,
+    now: Callable[[], int],
+    wait: Callable[[float], None] = time.sleep,
+) -> Action:
     """Check that the replicas answer with the new policy.
 
     Args:
         answering: the policy revision each living replica answers with, by its name.
         seconds: after which a replica that still answers with an older one is reported, not waited for.
         now: UTC nanoseconds.
+        wait: for so many seconds.
 
     Raises (the action):
         UnavailableError: some replica is not there yet; look again.
     """
 
+    def look(record: RollbackRecord, revision: int) -> tuple[dict[str, int], list[str], float]:
+        found = answering(record.strategy)
+        late = sorted(name for name, standing in found.items() if standing < revision)
+        return found, late, (now() - record.trigger.time_ns) / 1e9
+
     def act(record: RollbackRecord) -> str:
         revision = record.revision
         if revision is None:
             raise IntegrityError(f"rollback {record.rollback_id} of {record.strategy} has no revision")
-        found = answering(record.strategy)
-        late = sorted(name for name, standing in found.items() if standing < revision)
-        waited = (now() - record.time_ns) / 1e9
+        found, late, waited = look(record, revision)
+        for _ in range(_LOOKS):
+            if not late or waited >= seconds:
+                break
+            wait(_LOOK_SECONDS)
+            found, late, waited = look(record, revision)
         if late and waited < seconds:
             raise UnavailableError(f"{', '.join(late)} does not answer with revision {revision} yet")
         if late:

@@ -146,7 +146,7 @@ def commands(words: str) -> Markup:
 def _moments(record: RollbackRecord) -> list[Moment]:
     found = [Moment("trigger", 0.0, _moment(record.trigger.time_ns)[11:])]
     for step in record.steps:
-        seconds = (step.time_ns - record.time_ns) / NANOSECONDS
+        seconds = (step.time_ns - record.trigger.time_ns) / NANOSECONDS
         good = not step.words.startswith("NOT ")
         found.append(Moment(_STEPS[step.name], seconds, f"{seconds:.3f} s", good))
     return found
@@ -221,7 +221,7 @@ def _flat_next(record: RollbackRecord) -> tuple[str, ...]:
 
 def _seconds(record: RollbackRecord, name: StepName) -> str:
     step = record.step(name)
-    return "pending" if step is None else f"{(step.time_ns - record.time_ns) / NANOSECONDS:.3f} s"
+    return "pending" if step is None else f"{(step.time_ns - record.trigger.time_ns) / NANOSECONDS:.3f} s"
 
 
 def _moment(time_ns: int) -> str:
