@@ -1,5 +1,6 @@
 """A release room on real stores (MLflow on SQLite, the platform's database, a model store) for tests of releases."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,15 +97,20 @@ def findings(
     return Findings(**(usual | more))
 
 
-def make_registry(folder: Path, versions: int = 3, name: str = NAME) -> tuple[Settings, dict[str, VerifiedPackage]]:
-    """Register versions 1 to ``versions``, each another model, as training does; return settings and packages."""
+def make_registry(
+    folder: Path, versions: int = 3, name: str = NAME, given: Sequence[VerifiedPackage] = ()
+) -> tuple[Settings, dict[str, VerifiedPackage]]:
+    """Register versions 1 to ``versions``, each another model, or those given; return settings and packages."""
     settings = Settings(state_directory=folder, mlflow=MlflowSettings(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}"))
     client = registry_client(settings)
     experiment = client.create_experiment("test", artifact_location=(folder / "artifacts").as_uri())
     client.create_registered_model(name)
     packages: dict[str, VerifiedPackage] = {}
-    for number in range(1, versions + 1):
-        package = verified(folder / "packages" / str(number), bias=float(number), strategy=name)
+    made = given or [
+        verified(folder / "packages" / str(number), bias=float(number), strategy=name)
+        for number in range(1, versions + 1)
+    ]
+    for number, package in enumerate(made, start=1):
         run = client.create_run(experiment)
         client.log_artifacts(run.info.run_id, str(package.folder), "package")
         tags = {"lineage.model_digest": package.model_digest}

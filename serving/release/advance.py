@@ -22,7 +22,7 @@ from serving.release.rollback import strategy_folder
 from serving.release.states import OPEN, SCORED, Cause, Release, ReleaseState, Transition
 
 ACTOR = "tidegate"
-_LONGEST_WAY = 8  # transitions of one call: candidate, approved, shadow, and a renewed approval or two
+_LONGEST_WAY = 32  # transitions and new releases of one call; what is left waits for the next
 _log = get_logger("serving")
 
 
@@ -54,14 +54,15 @@ def advance(room: ReleaseRoom, strategy: str, policy: ReleasePolicy, watch: Watc
         UnavailableError: registry or database does not answer; call again.
     """
     _apply_if_possible(room, strategy)
-    adopt(room, strategy, policy)
     reached: list[Release] = []
     for _ in range(_LONGEST_WAY):
         moved = _step(room, strategy, watch)
-        if moved is None:
+        if moved is not None:
+            reached.append(moved)
+            continue
+        apply(room, strategy)
+        if adopt(room, strategy, policy) is None:
             break
-        reached.append(moved)
-    apply(room, strategy)
     return reached
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from release_room import make_registry, open_desk
 
 from core.embedded.guardian import marked
 from core.embedded.redis import EmbeddedRedis
@@ -194,7 +195,8 @@ def test_deployments_are_ready_and_scheduled(supervisor: Supervisor, api: str, s
     service = deployments_service(api, workspace, state, environment(api, state, workspace))
     supervisor.start(service)
     found = {item["name"]: item for item in request_json("POST", f"{api}/deployments/filter", {})}
-    assert set(found) == {"ingest-tiny", "materialize-tiny", "retrain-tiny", "retraining-tiny", "drift-tiny"}
+    names = ("ingest", "materialize", "retrain", "retraining", "release", "drift")
+    assert set(found) == {f"{name}-tiny" for name in names}
     scheduled = {name for name, item in found.items() if any(one["active"] for one in item["schedules"])}
     assert scheduled == set(found) - {"retrain-tiny"}, "when to retrain is the triggers' business"
     created = request_json("POST", f"{api}/deployments/{found['ingest-tiny']['id']}/create_flow_run", {})
@@ -207,6 +209,35 @@ def test_deployments_are_ready_and_scheduled(supervisor: Supervisor, api: str, s
     assert eventually(completed, 90.0)
     assert (workspace / "data" / "raw" / "catalog" / "manifest.json").exists()
     supervisor.stop([service.name])
+
+
+def test_releases_are_carried_on_and_shown(api: str, tmp_path: Path, workspace: Path) -> None:
+    state, name, url = tmp_path / "state", "tidegate-tiny", f"sqlite:///{tmp_path}/platform.db"
+    settings, packages = make_registry(state, versions=2, name=name)
+    desk = open_desk(settings, packages, state, url)
+    desk.approve("1")
+    desk.approve("2")
+    variables = environment(api, state, workspace) | {
+        "TIDEGATE_DATABASE__URL": url,
+        "TIDEGATE_MLFLOW__TRACKING_URI": settings.mlflow_tracking_uri,
+    }
+    outcome = run_flow("release", {"workspace": str(workspace)}, environment=variables)
+    reached = [(entry["release"], entry["state"]) for entry in outcome["reached"]]
+    assert reached == [
+        (f"{name}.1.1", "approved"),
+        (f"{name}.1.1", "champion"),
+        (f"{name}.2.1", "approved"),
+        (f"{name}.2.1", "shadow"),
+    ]
+    assert "0 of 400 decisions" in outcome["words"]
+    champion = desk.room.releases.champion(name)
+    assert champion is not None and outcome["bentos"] == {champion.release_id: champion.bento}
+    assert champion.bento.startswith(name) and (state / "bentoml" / "bentos" / name).is_dir()
+    shown = artifacts(api)
+    rows = json.loads(shown[f"release-{name}"]["data"])
+    assert [row["to"] for row in rows] == ["candidate", "approved", "shadow"]
+    assert "| harm | 1 | 1 | 20 |" in shown[f"findings-{name}"]["data"]
+    desk.room.approvals.engine.dispose()
 
 
 def test_two_holders_of_a_workspace_follow_each_other(tmp_path: Path) -> None:
