@@ -35,6 +35,7 @@ WINDOWS = 512
 STEADY, SWAP, POLICY, REPLICA, RESTART, AFTER = "steady", "swap", "policy", "replica killed", "ray restarted", "after"
 QUIET_PHASES = (STEADY, SWAP, POLICY, AFTER)  # in these no request may fail
 GRACE_SECONDS = 3.0  # a policy answers 0.2 s after it was written; the rest is for a busy machine
+_BACKLOG_SECONDS = 0.5  # of requests that may wait at the end of the steady phase
 _PATIENCE_SECONDS = 5.0  # of the load's client: what is slower counts as failed
 Say = Callable[[str], None]
 
@@ -169,12 +170,26 @@ class ServingDrill:
     async def _disturb(self, load: Load) -> None:
         order = self._order
         await self._phase(load, STEADY, lambda: asyncio.sleep(order.seconds))
+        self._require_carried(load)
         await self._phase(load, SWAP, self._swap)
         await self._phase(load, POLICY, self._policies)
         await self._phase(load, REPLICA, self._kill_replica)
         if order.restart_ray:
             await self._phase(load, RESTART, self._restart)
         await self._phase(load, AFTER, lambda: asyncio.sleep(order.seconds))
+
+    def _require_carried(self, load: Load) -> None:
+        """Refuse to go on where nothing was done yet and requests pile up: it would prove nothing about changes.
+
+        Raises:
+            UnavailableError: the machine does not carry the load.
+        """
+        if load.waiting > _BACKLOG_SECONDS * load.per_second:
+            raise UnavailableError(
+                f"{load.waiting} predictions wait after {self._order.seconds:g} s in which nothing was disturbed: this "
+                f"machine does not carry {load.per_second:g} a second now; give a smaller --rate, or try it when it is "
+                "idle"
+            )
 
     async def _phase(self, load: Load, name: str, action: Callable[[], Awaitable[None]]) -> None:
         self._say(name)

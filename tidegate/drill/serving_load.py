@@ -85,6 +85,11 @@ class Load:
     _under_way: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     _number: int = 0
 
+    @property
+    def waiting(self) -> int:
+        """Requests that are due and not answered."""
+        return len(self._under_way)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Ask until told to stop, then wait for what is under way."""
         began = time.monotonic()
