@@ -29,6 +29,9 @@ from serving.fallback import FallbackPredictor
 from serving.local import LocalPredictor
 from serving.release.evidence import VerifiedPackage
 from serving.store import ModelStore
+from serving.traffic.assignment import assigned
+from serving.traffic.policy import Arm, Mode, Traffic
+from serving.traffic.statistics import read_replicas
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(240)]
 START_SECONDS = 120
@@ -163,6 +166,50 @@ async def test_versions_change_under_load_without_a_failed_or_mixed_answer(
         predictions = await client.predict(request)
     assert set(seen) == {"1", "2", "3", "4"}
     assert predictions[0].policy_revision == pointer.revision
+
+
+async def test_a_policy_reaches_the_replica_under_load_and_is_taken_back(
+    server: Server, packages: list[VerifiedPackage]
+) -> None:
+    store, request = ModelStore(server.state / "serving"), request_for(packages[0], 20)
+    champion, challenger = approval_of(packages[0], "1", 20), approval_of(packages[1], "2", 21)
+    before = put_in_store(store, packages[0], "1", 20)
+    store.add(packages[1])
+    canary = Traffic(mode=Mode.CANARY, share=0.5, salt="release")
+    revisions: list[int] = []
+    stop = asyncio.Event()
+
+    async def load(client: ServeClient) -> None:
+        while not stop.is_set():
+            answers = await client.predict(request)
+            revision = answers[0].policy_revision
+            for answer in answers:
+                arm = assigned(canary, request.strategy, answer.instrument, request.time_ns)
+                arm = arm if revision in taken else Arm.CHAMPION
+                assert (answer.arm, answer.policy_revision) == (arm, revision)
+            revisions.append(revision)
+
+    async def until(revision: int) -> None:
+        async with asyncio.timeout(20):
+            while revision not in revisions[-1:]:
+                await asyncio.sleep(0.005)
+
+    taken: set[int] = set()
+    async with ServeClient(server.url, 10.0) as client:
+        tasks = [asyncio.create_task(load(client)) for _ in range(2)]
+        await until(before.revision)
+        for _ in range(3):
+            taken.add((store.pointer("tidegate-test") or before).revision + 1)
+            policy = store.set_policy("tidegate-test", champion=champion, challenger=challenger, traffic=canary)
+            await until(policy.revision)
+            back = store.move(champion)
+            await until(back.revision)
+        stop.set()
+        await asyncio.gather(*tasks)
+    (replica,) = read_replicas(server.state)
+    (process,) = [p for p in server.descendants() if p.cmdline()[0].startswith("ray::ServeReplica")]
+    assert (replica.pid, replica.revisions) == (process.pid, {"tidegate-test": back.revision})
+    assert {(window.arm, window.version) for window in replica.arms} >= {("champion", "1"), ("challenger", "2")}
 
 
 async def test_a_tampered_version_changes_nothing(server: Server, packages: list[VerifiedPackage]) -> None:
