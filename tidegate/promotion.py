@@ -80,7 +80,7 @@ def promote(
         if present is None and pointer is not None and not pointer.flat and pointer.version == version:
             raise RefusedError(f"version {version} of {name} is the champion already; nothing was changed")
         if present is None:
-            _begin(room, addresses, name, version, params, by, reason)
+            _begin(room, name, version, params)
         reached = advance(room, name, policy, release_watch(room.approvals.engine, params))
         present = room.releases.current(name)
         if now and present is not None and present.version == version:
@@ -148,9 +148,7 @@ def list_releases(addresses: Addresses, name: str | None) -> dict[str, Any]:
         }
 
 
-def _begin(
-    room: ReleaseRoom, addresses: Addresses, name: str, version: str, params: Params, by: str, reason: str
-) -> None:
+def _begin(room: ReleaseRoom, name: str, version: str, params: Params) -> None:
     """Open the release of an approved version whose package holds."""
     with TemporaryDirectory(prefix="tidegate-package-") as folder:
         package = fetch_package(registry_client(room.settings), name, version, Path(folder))
@@ -161,7 +159,7 @@ def _begin(
                 "approve it in MLflow; nothing was changed"
             )
         room.store.add(package)
-    open_release(room, approval, release_policy(params), actor=by, reason=reason or "asked for with `tidegate promote`")
+    open_release(room, approval, release_policy(params))
 
 
 def _waits(room: ReleaseRoom, release: Release, params: Params) -> list[str]:

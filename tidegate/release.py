@@ -121,7 +121,7 @@ def approve_version(
         room.store.add(package)
         champion = room.releases.champion(strategy)
         if champion is None or champion.version != version:
-            open_release(room, standing, policy, actor=by, reason=reason)
+            open_release(room, standing, policy)
         advance(room, strategy, policy, release_watch(room.approvals.engine, params))
         release = newest_release(room, strategy, version)
         pointer = room.store.pointer(strategy)

@@ -68,7 +68,7 @@ def advance(room: ReleaseRoom, strategy: str, policy: ReleasePolicy, watch: Watc
 
 def adopt(room: ReleaseRoom, strategy: str, policy: ReleasePolicy) -> Release | None:
     """Open a release for the oldest approval that waits for one; None where none waits or the place is taken."""
-    if room.releases.current(strategy) is not None or room.releases.candidates(strategy):
+    if room.releases.current(strategy) is not None:
         return None
     waiting = waiting_approvals(room, strategy)
     return open_release(room, waiting[0], policy) if waiting else None
@@ -88,16 +88,17 @@ def waiting_approvals(room: ReleaseRoom, strategy: str) -> list[Approval]:
     seen = [standing.approval.sequence for standing in pointer.standings] if pointer else []
     releases = room.releases.releases(strategy)
     floor = max([*seen, *(release.approval for release in releases)], default=0)
-    taken = {release.version for release in releases if release.state in OPEN | {ReleaseState.CHAMPION}}
+    going = OPEN | {ReleaseState.CANDIDATE, ReleaseState.CHAMPION}  # these follow their approvals by themselves
+    taken = {release.version for release in releases if release.state in going}
     standing = [record for record in latest.values() if record.decision is Decision.APPROVED]
     found = [record for record in standing if record.sequence > floor and record.version not in taken]
     return sorted((r for r in found if not is_barred(room, r)), key=lambda record: record.sequence)
 
 
-def open_release(
-    room: ReleaseRoom, approval: Approval, policy: ReleasePolicy, *, actor: str = ACTOR, reason: str = ""
-) -> Release:
-    """Begin the release of an approved version as a candidate; one that has begun is returned as it is.
+def open_release(room: ReleaseRoom, approval: Approval, policy: ReleasePolicy) -> Release:
+    """Begin the release of a version as a candidate; one that has begun is returned as it is.
+
+    Its record is the same whoever begins it, the command or, after a kill of that, the release service.
 
     Raises:
         RefusedError: another version of the strategy is being released.
@@ -117,8 +118,8 @@ def open_release(
         evidence_digest=approval.evidence_digest,
         policy=policy.document(),
         cause=Cause.REVIEWER,
-        reason=reason or f"its approval for {approval.scope} by {approval.by} stands",
-        actor=actor,
+        reason=f"{approval.decision} for {approval.scope}: {approval.reason}",
+        actor=approval.by,
     )
 
 
