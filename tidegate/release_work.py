@@ -25,6 +25,7 @@ from serving.release.watch import ReleaseWatch
 from serving.release.webhooks import ensure_webhook
 from serving.store import ModelStore
 from tidegate.rollback import Database
+from tidegate.traffic import reweigh
 from training.online.watch import release_watch
 
 _log = get_logger("tidegate")
@@ -126,6 +127,7 @@ class ReleaseWork:
                 f"{release.strategy}: version {release.version} is {release.words}",
                 room.releases.history(release.release_id)[-1].reason,
             )
+        reweigh(room, self._strategy, self._params)
 
     def compare(self) -> None:
         """Say where registry, approvals and serving disagree, each thing once."""

@@ -21,6 +21,7 @@ from tidegate.commands import (
     search,
     services,
     trading,
+    traffic,
     trials,
     users,
 )
@@ -32,6 +33,7 @@ REGISTER: tuple[Callable[[typer.Typer], None], ...] = (
     release.register,
     promotion.register,
     rollback.register,
+    traffic.register,
     trading.register,
     measuring.register,
     control.register,
