@@ -117,7 +117,7 @@ def arm(
     finish(found, json, f"{found['arm']} (version {versions}) by policy {found['revision']}, block {found['block']}")
 
 
-def _policies(rows: list[dict[str, Any]]) -> str:
+def _policies(rows: list[Any]) -> str:
     return table(rows, ["revision", "mode", "champion", "challenger", "share", "salt", "flat"])
 
 
