@@ -161,9 +161,16 @@ def simulate_online(
             f"without a difference; naive test {families[-1].naive_promotion.value:.1%}"
         )
     inside = [family for family in families if not family.stress]
+    # Streams of their own, so that an effect is planted in nothing that a rate above was measured on.
+    fresh = {
+        family.name: draw(family, options.planted, options.decisions, options.seed + 1)
+        for family in FAMILIES
+        if not family.stress
+    }
     power: list[Power] = []
     for effect in sorted({*EFFECTS, options.effect}):
-        power.append(_power(effect, options, settings, alphas, deviations))
+        means = {name: effect * deviations[name] / settings.block_steps for name in fresh}
+        power.append(_power(effect, fresh, means, options, settings, alphas))
         report(f"effect {effect:g}: promoted {power[-1].promoted.value:.1%}, demoted {power[-1].demoted.value:.1%}")
     calibration = simulate_calibration(options.streams, options.days, alphas.calibration, options.seed)
     report(f"calibration: false alarms {calibration.false_alarms.value:.1%}, found {calibration.found.value:.1%}")
@@ -250,18 +257,16 @@ def _naive(streams: Array, options: OnlineOptions, alpha: float) -> Array:
 
 
 def _power(
-    effect: float, options: OnlineOptions, settings: OnlineSettings, alphas: Alphas, deviations: dict[str, float]
+    effect: float,
+    streams: dict[str, Array],
+    means: dict[str, float],
+    options: OnlineOptions,
+    settings: OnlineSettings,
+    alphas: Alphas,
 ) -> Power:
-    """Plant a difference in streams of their own, in every family inside the assumptions."""
-    ended: list[_Ended] = []
-    worse: list[_Ended] = []
-    for family in FAMILIES:
-        if family.stress:
-            continue
-        streams = draw(family, options.planted, options.decisions, options.seed + 1)
-        mean = effect * deviations[family.name] / settings.block_steps
-        ended.append(_Ended.of(streams + mean, options, settings, alphas))
-        worse.append(_Ended.of(streams - mean, options, settings, alphas))
+    """Plant a difference of ``means`` a decision in streams of mean zero, both by family, and as large a loss."""
+    ended = [_Ended.of(found + means[name], options, settings, alphas) for name, found in streams.items()]
+    worse = [_Ended.of(found - means[name], options, settings, alphas) for name, found in streams.items()]
     promoted = np.concatenate([item.promoted for item in ended])
     when = promoted[np.isfinite(promoted)]
     blocks_a_year = 260.0 * options.decisions_per_day / settings.block_steps
