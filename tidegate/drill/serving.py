@@ -175,7 +175,7 @@ class ServingDrill:
         await self._phase(load, POLICY, self._policies)
         await self._phase(load, REPLICA, self._kill_replica)
         if order.restart_ray:
-            await self._phase(load, RESTART, self._restart)
+            await self._phase(load, RESTART, lambda: self._restart(load))
         await self._phase(load, AFTER, lambda: asyncio.sleep(order.seconds))
 
     def _require_carried(self, load: Load) -> None:
@@ -241,12 +241,19 @@ class ServingDrill:
         self.replica_seconds = time.monotonic() - killed
         await asyncio.sleep(self._order.seconds)
 
-    async def _restart(self) -> None:
-        """End the service with everything it started, and start it again on the same port."""
+    async def _restart(self, load: Load) -> None:
+        """End the service with everything it started, and start it again on the same port.
+
+        It is over when those that waited meanwhile were answered or have given up.
+        """
         ended = time.monotonic()
         await asyncio.to_thread(self._service.close)
         await asyncio.to_thread(self._start)
         self.restart_seconds = time.monotonic() - ended
+        while True:
+            await asyncio.sleep(0.1)
+            if load.waiting <= _BACKLOG_SECONDS * load.per_second or time.monotonic() - ended > 300.0:
+                break
 
     _process: GuardedProcess
     _service: ExitStack
