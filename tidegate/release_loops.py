@@ -54,16 +54,14 @@ class Loop:
         """Take the next turn now."""
         self._wake.set()
 
-    def stop(self, timeout_seconds: float = 5.0) -> None:
-        """Take no further turn; wait for the one under way, but not for ever."""
+    def end(self) -> None:
+        """Take no further turn."""
         self._stop.set()
         self._wake.set()
-        self._thread.join(timeout=timeout_seconds)
 
-    @property
-    def alive(self) -> bool:
-        """Whether it goes on."""
-        return self._thread.is_alive()
+    def join(self, deadline: float) -> None:
+        """Wait for the turn under way, at longest until a moment of the monotonic clock: a server may never answer."""
+        self._thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
     def state(self) -> LoopState:
         """Return how it is."""

@@ -10,6 +10,7 @@ import os
 import queue
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from tidegate.release_figures import SlowFigures
 from tidegate.release_http import HOST, Wish, application
 from tidegate.release_loops import Loop
 from tidegate.release_losses import losses
+from tidegate.release_page import ReleasePages
 from tidegate.release_work import ReleaseWork
 from tidegate.rollback import Database, actions, by_hand, described, rollback_parameters
 from trading.control.token import control_token
@@ -47,6 +49,8 @@ RELEASE_SECONDS = 3.0
 FIGURES_SECONDS = 5.0
 ALERT_SECONDS = 5.0
 BENTO_SECONDS = 60.0
+PAGE_SECONDS = 15.0
+STOP_SECONDS = 3.0  # for the turns under way; every one of them may be cut off
 ARTIFACT_SECONDS = 60.0
 _log = get_logger("tidegate")
 _ROLLBACKS = Counter("tidegate_rollbacks", "Rollbacks put into force by this process", ["strategy", "trigger"])
@@ -76,6 +80,7 @@ class ReleaseService:
         self._unsent: queue.Queue[Notification] = queue.Queue()
         self._windows: list[ArmWindow] = []
         self.work = ReleaseWork(settings, self.strategy, params, self.database, self.clock, self._unsent.put)
+        self.pages = ReleasePages(settings.state, self.strategy, params, self.work.room)
         self.figures = SlowFigures(
             self.store, self.clock, self._findings, self._losses, workspace / "reports" / "drift" / "summary.json"
         )
@@ -102,6 +107,7 @@ class ReleaseService:
             Loop("artifacts", ARTIFACT_SECONDS, self.work.compare_artifacts),
             Loop("bentos", BENTO_SECONDS, self.work.build),
             Loop("figures", FIGURES_SECONDS, self.figures.refresh),
+            Loop("pages", PAGE_SECONDS, self.pages.refresh),
             Loop("notifications", 0.25, self._send),
         )
 
@@ -113,8 +119,11 @@ class ReleaseService:
 
     def stop(self) -> None:
         """Stop every loop; a rollback under way is on disk and goes on at the next start."""
+        deadline = time.monotonic() + STOP_SECONDS
         for loop in self.loops:
-            loop.stop()
+            loop.end()
+        for loop in self.loops:
+            loop.join(deadline)
         self.database.close()
 
     def press(self, wish: Wish) -> dict[str, Any]:

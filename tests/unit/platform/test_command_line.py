@@ -126,7 +126,7 @@ def test_a_signal_ends_a_server_in_the_foreground_in_order(tmp_path: Path, numbe
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_during_a_start_ends_what_was_started(tmp_path: Path, number: int, code: int) -> None:
     arguments = [sys.executable, "-m", "tidegate.cli", "up", "--foreground", "-w", str(ROOT)]
-    without = [word for name in ("deployments", "pusher", "serving") for word in ("--without", name)]
+    without = [word for name in ("deployments", "pusher", "serving", "release") for word in ("--without", name)]
     ports = {f"TIDEGATE_{name}__PORT": "0" for name in ("MLFLOW", "PREFECT", "SERVING")}
     process = subprocess.Popen(
         [*arguments, *without],
