@@ -103,6 +103,8 @@ def ray_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         # /readyz answers 503 on purpose; HAProxy must not take that for a broken replica and shut it out.
         "RAY_SERVE_HAPROXY_OBSERVE_MARK_DOWN_ENABLED": "0",
+        # A starting proxy that is slower is killed and the whole start fails: on a busy machine 5 s were too few.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "45",
         # A replica that died with the request in its hands: a prediction changes nothing, another replica makes it.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",  # only what fits here can be sent again; 200 windows of 60
