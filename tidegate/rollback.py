@@ -1,6 +1,7 @@
 """Rollback wired together: what each step of it does on this machine, for the command line and the release service."""
 
 import getpass
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class Database:
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
         self._engine: sa.Engine | None = None
+        self._making = threading.Lock()  # several threads begin at once, one migrates
 
     def engine(self) -> sa.Engine:
         """Return the engine, with the tables up to date.
@@ -54,18 +56,19 @@ class Database:
         Raises:
             UnavailableError: there is no database, or it does not answer.
         """
-        if self._engine is None:
-            url = self._url()
-            if not url:
-                raise UnavailableError("no database runs: `tidegate up`, or set TIDEGATE_DATABASE__URL")
-            engine = create_engine(url, connect_timeout_seconds=2)
-            try:
-                migrate(engine)
-            except BaseException:
-                engine.dispose()
-                raise
-            self._engine = engine
-        return self._engine
+        with self._making:
+            if self._engine is None:
+                url = self._url()
+                if not url:
+                    raise UnavailableError("no database runs: `tidegate up`, or set TIDEGATE_DATABASE__URL")
+                engine = create_engine(url, connect_timeout_seconds=2)
+                try:
+                    migrate(engine)
+                except BaseException:
+                    engine.dispose()
+                    raise
+                self._engine = engine
+            return self._engine
 
     def close(self) -> None:
         """Close the connections."""

@@ -27,7 +27,8 @@ def complete(
 ) -> RollbackRecord:
     """Do what is left of a rollback and return its record; what cannot be done now stays pending.
 
-    The report is asked for every time (it knows whether it is of this record) and is done once nothing else is left.
+    The report is asked for every time (it knows whether it is of this record), first before the registry, which may
+    keep it waiting; it is done once nothing else is left.
 
     Args:
         store: the models of this machine.
@@ -39,6 +40,8 @@ def complete(
     with _locked(folder):
         record = _newest(folder, record)  # another process may have done some of it
         for name in (name for name in record.pending if name is not StepName.REPORT):
+            if name is StepName.REGISTRY and StepName.REPORT in actions:
+                _attempt(actions[StepName.REPORT], StepName.REPORT, record)
             words = _attempt(actions.get(name), name, record)
             if words is not None:
                 record = _note(folder, record.with_step(name, clock.time_ns(), words))
