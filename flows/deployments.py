@@ -13,6 +13,7 @@ from prefect import serve
 from prefect.schedules import Cron
 
 from core.params import read_params
+from flows.approval import approval
 from flows.drift import drift
 from flows.ingest import ingest
 from flows.materialize import materialize
@@ -41,6 +42,7 @@ def deployments(workspace: Path) -> list[Any]:
         retraining.to_deployment(
             name=f"retraining-{market}", parameters=where, schedule=Cron(RETRAINING), tags=[market]
         ),
+        approval.to_deployment(name=f"approval-{market}", parameters={"name": f"tidegate-{market}"}, tags=[market]),
         release.to_deployment(name=f"release-{market}", parameters=where, schedule=Cron(RELEASE), tags=[market]),
         drift.to_deployment(name=f"drift-{market}", parameters=where, schedule=Cron(DRIFT), tags=[market]),
     ]

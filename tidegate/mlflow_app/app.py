@@ -16,6 +16,7 @@ from tidegate.mlflow_app.guard import Change, guarded, refusal
 from tidegate.mlflow_app.roles import WORKSPACE, ensure_roles
 
 _log = get_logger("mlflow")
+_ASSISTANT = "/mlflow/assistant"
 _Reader = Callable[[Any], list[Change]]
 
 
@@ -74,7 +75,20 @@ def create_app() -> Any:
     application = auth.create_app(flask_app)
     flask_app.before_request(note)
     ensure_roles(auth.store)
-    return application
+    return _without_assistant(application)
+
+
+def _without_assistant(application: Any) -> Any:
+    """Close MLflow's assistant: it runs shell commands of whoever is signed in, as the account that holds the keys."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and _ASSISTANT in scope["path"]:
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"the assistant is switched off on this server"})
+            return
+        await application(scope, receive, send)
+
+    return serve
 
 
 @dataclass(frozen=True)
