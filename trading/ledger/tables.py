@@ -202,6 +202,10 @@ decisions = sa.Table(
     sa.Column("mid", sa.Double, nullable=False),
 )
 
+# A comparison of versions reads a session from a moment on.
+for _table in (predictions, alternatives, scoring, decisions):
+    sa.Index(f"ix_{_table.name}_time", _table.c.session_id, _table.c.time_ns)
+
 incidents = sa.Table(
     "ledger_incidents",
     metadata,

@@ -51,6 +51,26 @@ class DecisionStep:
         return any(seen.answers for seen in self.instruments.values())
 
 
+def decided(engine: sa.Engine, strategy: str, since_ns: int) -> tuple[int, int, int]:
+    """Return sessions, decisions from a moment on, and the newest one's time: while they stand, so do the steps.
+
+    A decision enters the ledger with or after everything that is known of it, so nothing else has to be looked at.
+    """
+    sessions, decisions = tables.sessions, tables.decisions
+    query = (
+        sa.select(
+            sa.func.count(sa.distinct(sessions.c.session_id)),
+            sa.func.count(decisions.c.decision_id),
+            sa.func.max(decisions.c.time_ns),
+        )
+        .select_from(sessions.join(decisions, decisions.c.session_id == sessions.c.session_id))
+        .where(sessions.c.strategy == strategy, decisions.c.time_ns >= since_ns)
+    )
+    with engine.connect() as connection:
+        count, made, newest = connection.execute(query).one()
+    return int(count), int(made), int(newest or 0)
+
+
 def read_steps(engine: sa.Engine, strategy: str, since_ns: int) -> list[DecisionStep]:
     """Return the whole decision steps of a strategy from a moment on, oldest first.
 

@@ -11,13 +11,15 @@ from core.database import create_engine
 from serving.release.findings import ArmFigures, Bounds, Findings, SequentialTest
 from serving.traffic.policy import Arm
 from training.online.counterfactual import CounterfactualPath, is_compared
-from training.online.decisions import Answer, DecisionStep, read_steps
+from training.online.decisions import Answer, DecisionStep, decided, read_steps
 from training.online.outcomes import outcome_classes
 from training.online.rules import Comparison, OnlineRules
 from training.statistics.sequential.calibration import calibration_process, spaced
 from training.statistics.sequential.mean import EProcess, confidence_sequence, e_process
 
 Array = NDArray[np.float64]
+_KEPT = 16  # comparisons whose newest findings are kept in this process
+_newest: dict[tuple[sa.URL, Comparison, OnlineRules], tuple[tuple[int, int, int], Findings]] = {}
 _WHOLE_EQUITY = 1.0  # bounds before the first bet: nothing is known, and a block cannot be shown as infinite
 
 
@@ -25,6 +27,7 @@ def findings_of(database: sa.Engine | str, comparison: Comparison, rules: Online
     """Compare two versions over the decisions of a strategy.
 
     The same ledger gives the same findings; more decisions only add to them: blocks that are complete stay as they are.
+    Asked again before another decision was made, the answer is the one of before: services ask every few seconds.
 
     Args:
         database: the trader's ledger, migrated, or its URL.
@@ -40,11 +43,19 @@ def findings_of(database: sa.Engine | str, comparison: Comparison, rules: Online
     """
     engine = create_engine(database) if isinstance(database, str) else database
     try:
-        steps = read_steps(engine, comparison.strategy, comparison.since_ns)
+        made = decided(engine, comparison.strategy, comparison.since_ns)
+        key = (engine.url, comparison, rules)
+        kept = _newest.get(key)
+        if kept is not None and kept[0] == made:
+            return kept[1]
+        findings = found(read_steps(engine, comparison.strategy, comparison.since_ns), comparison, rules)
     finally:
         if isinstance(database, str):
             engine.dispose()
-    return found(steps, comparison, rules)
+    while len(_newest) >= _KEPT:
+        _newest.pop(next(iter(_newest)), None)
+    _newest[key] = made, findings
+    return findings
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ import asyncio
 import itertools
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from shadowed_session import TwoVersions, project, rules_of, trade_with_two
 
 from core.database import create_engine
-from core.journal import read_entries
+from core.embedded.postgres import EmbeddedPostgres
+from core.journal import Journal, read_entries
 from serving.traffic.policy import Mode, Traffic
 from trading import records
 from trading.config import TraderConfig
@@ -196,6 +198,58 @@ def test_with_the_arms_exchanged_benefit_is_harm(canary: Session) -> None:
     assert turned.difference.low == pytest.approx(-findings.difference.high)
 
 
+def test_asked_again_it_looks_at_new_decisions_only(canary: Session, tmp_path: Path) -> None:
+    config, predictor, url = canary
+    rules, whom = rules_of(config), predictor.comparison()
+    grown = f"sqlite:///{tmp_path / 'grown.db'}"
+    last = max(entry.sequence for entry in read_entries(config.session_directory / "journal"))
+    seen = []
+    for part in (last // 3, 2 * last // 3, last):
+        project(config, grown, part)
+        first = findings_of(grown, whom, rules)
+        assert findings_of(grown, whom, rules) is first
+        seen.append(first.decisions)
+    assert seen == sorted(set(seen))
+    assert first == findings_of(url, whom, rules)
+    other = findings_of(grown, whom, rules_of(config, block_steps=4))
+    assert other.blocks != first.blocks
+
+
+def test_a_decision_finished_after_a_crash_is_scored_once(shadow: Session, tmp_path: Path) -> None:
+    """Killed between what sizing saw and the decision, a restart notes it again: the ledger holds the newer one."""
+    config, predictor, url = shadow
+    journal = config.session_directory / "journal"
+    with Journal(tmp_path / "session" / "journal") as again:
+        repeated = 0
+        for entry in read_entries(journal):
+            record = records.decode(entry)
+            if isinstance(record, records.ScoringNoted) and repeated < 5:
+                repeated += 1
+                older = msgspec.structs.replace(record, equity=record.equity / 2.0)
+                again.append(entry.kind, records.encode(older), entry.time_ns)
+            again.append(entry.kind, entry.payload, entry.time_ns)
+    assert repeated == 5
+    restarted = msgspec.structs.replace(config, session_directory=tmp_path / "session")
+    twice = f"sqlite:///{tmp_path / 'twice.db'}"
+    project(restarted, twice)
+    assert findings_of(twice, predictor.comparison(), rules_of(config)) == findings_of(
+        url, predictor.comparison(), rules_of(config)
+    )
+
+
+def test_the_same_findings_come_from_postgresql(
+    shadow: Session, canary: Session, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as server:
+        for number, (config, predictor, url) in enumerate((shadow, canary)):
+            server.create_database(f"shadowed_{number}")
+            there = server.database_url(f"shadowed_{number}")
+            project(config, there)
+            assert findings_of(there, predictor.comparison(), rules_of(config)) == findings_of(
+                url, predictor.comparison(), rules_of(config)
+            )
+
+
 def test_nothing_compared_is_nothing_proven(shadow: Session) -> None:
     config, predictor, url = shadow
     unknown = Comparison(config.strategy, predictor.champion, "0" * 64, 0)
@@ -212,11 +266,10 @@ def test_a_journal_without_alternatives_is_as_it_was(shadow: Session) -> None:
     made = records.decode(entry)
     assert isinstance(made, records.PredictionsMade)
     assert b"alternatives" in entry.payload
-    import msgspec
-
     plain = tuple(msgspec.structs.replace(said, alternatives=()) for said in made.predictions)
     payload = records.encode(records.PredictionsMade(made.time_ns, plain))
     assert b"alternatives" not in payload
     fields = list(msgspec.msgpack.decode(payload)["predictions"][0])
-    assert fields == [name for name in plain[0].__struct_fields__ if name != "alternatives"]
+    assert fields[:12] == list(plain[0].__struct_fields__[:12])  # up to who answered, as of old
+    assert len(fields) == 12
     assert msgspec.msgpack.decode(payload, type=records.PredictionsMade).predictions == plain
