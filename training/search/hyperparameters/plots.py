@@ -67,7 +67,8 @@ def pictures(searched: Searched) -> tuple[dict[str, str], dict[str, str], dict[s
 
 def _without_far_values(figure: Any, title: str) -> dict[str, str]:
     """Let the picture show where most of its points are; return how many lie outside, if any do."""
-    points = np.array([y for trace in figure.data for y in (trace.y if trace.y is not None else ()) if y is not None])
+    marked = [trace.y for trace in figure.data if trace.y is not None and "markers" in (trace.mode or "markers")]
+    points = np.array([y for values in marked for y in values if y is not None], np.float64)
     points = points[np.isfinite(points)]
     if len(points) < 2 * _FAR:
         return {}
