@@ -81,11 +81,13 @@ def hyperparameters(
 
 
 def _text(outcome: dict[str, Any]) -> str:
+    from training.search.hyperparameters.objectives import OBJECTIVES
+
     names = [objective["name"] for objective in outcome["objectives"]]
     rows: list[Mapping[str, Any]] = [
         {
             "trial": entry["number"],
-            **{name: f"{entry['values'][name]:.6g}" for name in names},
+            **{name: OBJECTIVES[name].shown(entry["values"][name]) for name in names},
             "parameters": ", ".join(f"{name} {value}" for name, value in entry["parameters"].items()),
             "row": entry["row"],
         }
