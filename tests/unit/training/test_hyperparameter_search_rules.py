@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from core.errors import BadInputError
 from core.params import read_params
 from training.parameters import parse
+from training.search.hyperparameters.objectives import OBJECTIVES
 from training.search.hyperparameters.parameters import PruningParameters, SearchParameters, read_search
 from training.search.hyperparameters.patch import patched
 from training.search.hyperparameters.pruning import reason_to_prune, rungs_of
@@ -149,6 +150,12 @@ def test_hyperband_halves_at_its_rungs_within_a_bracket() -> None:
 
 def slot(index: int, outcome: str = "complete", **values: float) -> Slot:
     return Slot(index, [index], {}, outcome, values=values, told=bool(outcome))
+
+
+def test_values_are_shown_in_their_units() -> None:
+    assert OBJECTIVES["skill"].shown(0.0068727836) == "0.6873 %"
+    assert OBJECTIVES["sharpe"].shown(-0.11052882) == "-0.110529 a year"
+    assert OBJECTIVES["size"].shown(41878.0) == "41878 bytes"
 
 
 def test_the_front_is_what_no_other_matches() -> None:
