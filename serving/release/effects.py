@@ -5,7 +5,11 @@ Every effect looks at what is there and changes what differs, so that it may be 
 place. The effects are those of the state a release has now, not of the states it passed while nobody could apply them.
 """
 
+import fcntl
+import os
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,27 +57,34 @@ def apply(room: ReleaseRoom, strategy: str) -> list[Release]:
         IntegrityError: a ledger or a package does not hold.
         UnavailableError: registry or database does not answer; the policy may be in force, the rest follows later.
     """
-    waiting = room.releases.unfinished(strategy)
-    if not waiting:
+    if not room.releases.unfinished(strategy):
         return []
-    if read_intent(strategy_folder(room.store, strategy)) is not None:
-        finish(room.store, strategy, room.clock)  # a rollback that somebody was killed in goes before everything
-    opened = room.releases.current(strategy)
-    for release in waiting:
-        if release.state in SCORED | {ReleaseState.CHAMPION}:
-            ensure_package(room, release)
-    _take_back(room, waiting)
-    pointer = _set_policy(room, strategy, waiting, opened)
-    reach("release.policy_set")
+    folder = strategy_folder(room.store, strategy)
+    with _locked(folder):
+        if read_intent(folder) is not None:
+            finish(room.store, strategy, room.clock)  # a rollback that somebody was killed in goes before everything
+        waiting = room.releases.unfinished(strategy)
+        for release in waiting:
+            if release.state in SCORED | {ReleaseState.CHAMPION}:
+                ensure_package(room, release)
+        _take_back(room, waiting)
+        pointer = _set_policy(room, strategy)
+        reach("release.policy_set")
+        _tell_registry(room, strategy, waiting, pointer)
+        return waiting
+
+
+def _tell_registry(room: ReleaseRoom, strategy: str, waiting: list[Release], pointer: Pointer | None) -> None:
+    """Set aliases and tags, and note each release whose effects are done."""
     client, revision = registry_client(room.settings), pointer.revision if pointer else 0
-    set_aliases(client, strategy, aliases_of(pointer.version if pointer and not pointer.flat else "", opened))
+    champion = pointer.version if pointer and not pointer.flat else ""
+    set_aliases(client, strategy, aliases_of(champion, room.releases.current(strategy)))
     reach("release.alias_set")
     for release in waiting:
         set_tags(client, strategy, release, tags_of(release, room.releases.history(release.release_id), revision))
         reach("release.tags_set")
         room.releases.effects_done(release)
         _log.info("release", release=release.release_id, state=release.words, revision=revision)
-    return waiting
 
 
 def resume_all(room: ReleaseRoom) -> list[Release]:
@@ -170,11 +181,15 @@ def approval_of(room: ReleaseRoom, release: Release) -> Approval:
     return approval
 
 
-def _set_policy(room: ReleaseRoom, strategy: str, waiting: list[Release], opened: Release | None) -> Pointer | None:
-    """Write the policy that the releases want, deciding anew when somebody else was quicker; None: there is none."""
+def _set_policy(room: ReleaseRoom, strategy: str) -> Pointer | None:
+    """Write the policy that the releases want, deciding anew when somebody else was quicker; None: there is none.
+
+    The policy is read before the ledger: whoever moved a release since has written another revision, and is noticed.
+    """
     trouble: RefusedError | None = None
     for _ in range(_ATTEMPTS):
         before = room.store.pointer(strategy)
+        waiting, opened = room.releases.unfinished(strategy), room.releases.current(strategy)
         try:
             return _write_policy(room, strategy, waiting, opened, before)
         except RefusedError as error:
@@ -243,3 +258,15 @@ def _take_back(room: ReleaseRoom, waiting: list[Release]) -> None:
             words=last.reason,
         )
         roll_back(room.store, release.strategy, trigger, actor=last.actor, clock=room.clock, version=release.version)
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """One process applies a strategy's releases at a time. A rollback does not wait for it: it moves the revision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / ".release-lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

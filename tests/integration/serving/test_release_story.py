@@ -1,21 +1,24 @@
 """Releases on a real registry: from approval to champion, and every way a version is stopped."""
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 from release_room import DAY_NS, NAME, QUICK, START_NS, Desk, make_desk, make_registry
 
-from core.errors import RefusedError
-from core.settings import Settings
+from core.errors import RefusedError, UnavailableError
+from core.settings import MlflowSettings, Settings
 from serving.release.advance import abandon, advance, open_release, promote_now, waiting_approvals
 from serving.release.approvals import Scope
 from serving.release.bars import read_bars
 from serving.release.effects import resume_all
 from serving.release.evidence import VerifiedPackage
-from serving.release.rollback import strategy_folder
-from serving.release.states import ReleaseState
+from serving.release.findings import Severity, Trigger, TriggerKind
+from serving.release.rollback import roll_back, strategy_folder
+from serving.release.states import Cause, ReleaseState, Transition
 
 Registry = tuple[Settings, dict[str, VerifiedPackage]]
 
@@ -246,7 +249,63 @@ def test_the_release_keeps_the_rules_it_began_with(desk: Desk) -> None:
     assert desk.advance() == ["canary step 1"]
 
 
-def test_an_alias_moved_by_hand_is_put_right_by_the_next_transition(desk: Desk) -> None:
+def test_while_the_registry_is_away_the_policy_is_in_force_and_the_rest_follows(desk: Desk, tmp_path: Path) -> None:
     in_shadow(desk)
-    assert resume_all(desk.room) == []
-    assert advance(desk.room, "tidegate-other", QUICK, desk.watch) == []
+    there = desk.room
+    away = MlflowSettings(tracking_uri=f"sqlite:///{tmp_path}/empty.db")  # it answers that it knows no such model
+    desk.room = replace(there, settings=there.settings.model_copy(update={"mlflow": away}))
+    desk.find(10)
+    with pytest.raises(UnavailableError, match="registry could not be told"):
+        desk.advance()
+    assert desk.served() == ("1", "2", "canary", 0.1)
+    assert [release.words for release in there.releases.unfinished()] == ["canary step 1"]
+    desk.room = there
+    assert desk.aliases() == {"champion": "1", "shadow": "2"}
+    assert [release.words for release in resume_all(there)] == ["canary step 1"]
+    assert desk.aliases() == {"champion": "1", "challenger": "2"}
+    assert resume_all(there) == [] and advance(there, "tidegate-other", QUICK, desk.watch) == []
+
+
+def test_of_many_who_carry_on_at_once_each_step_is_taken_once(desk: Desk) -> None:
+    in_shadow(desk)
+    desk.find(10)
+    barrier, reached = threading.Barrier(4), list[str]()
+
+    def carry_on() -> None:
+        barrier.wait()
+        reached.extend(desk.advance())
+
+    threads = [threading.Thread(target=carry_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert reached == ["canary step 1"]
+    assert desk.served() == ("1", "2", "canary", 0.1)
+    assert desk.room.store.pointer(NAME).revision == 3  # type: ignore[union-attr]
+    assert desk.aliases() == {"champion": "1", "challenger": "2"}
+    desk.room.releases.verify()
+    assert desk.room.releases.unfinished() == []
+
+
+def test_a_rollback_goes_before_a_release_that_was_not_applied(desk: Desk) -> None:
+    in_shadow(desk)
+    before = desk.room.releases.current(NAME)
+    assert before is not None
+    onward = Transition(to=ReleaseState.CANARY, cause=Cause.RULES, reason="exit tests hold")
+    desk.room.releases.append(before.release_id, onward, actor="tidegate")  # killed here: not applied
+    trigger = Trigger(
+        kind=TriggerKind.ERRORS, severity=Severity.CRITICAL, strategy=NAME, arm="challenger",
+        value=1.0, limit=0.05, time_ns=START_NS, words="every answer failed",
+    )  # fmt: skip
+    roll_back(desk.room.store, NAME, trigger, actor="guard", clock=desk.clock)
+    revision = desk.room.store.pointer(NAME).revision  # type: ignore[union-attr]
+    with pytest.raises(RefusedError, match="was rolled back"):
+        desk.advance()  # its records are not written yet: nothing moves, and nothing gets traffic
+    assert desk.served() == ("1", "", "champion", 0.0)
+    taken_back = Transition(to=ReleaseState.ROLLED_BACK, cause=Cause.ROLLBACK, reason="every answer failed")
+    desk.room.releases.append(before.release_id, taken_back, actor="guard")
+    assert desk.advance() == []
+    assert desk.room.store.pointer(NAME).revision == revision  # type: ignore[union-attr]
+    assert desk.tags("2")["release.state"] == "rolled_back"
+    assert desk.room.releases.unfinished() == []

@@ -82,7 +82,7 @@ POLICIES = st.builds(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(present=RELEASES, policy=POLICIES, found=FOUND, checks=CHECKS, age=st.floats(0.0, 40.0))
 def test_one_decision(
     present: Release, policy: ReleasePolicy, found: Findings | None, checks: EntryChecks, age: float
@@ -150,7 +150,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(actions=ACTIONS)
 def test_the_ledger_holds_whatever_is_asked(actions: list[tuple[str, str, Findings | None, float]]) -> None:
     engine = create_engine("sqlite:///:memory:")
