@@ -7,6 +7,7 @@ from typing import Any
 from core.errors import IntegrityError, UnavailableError
 from core.params import section
 from serving.release.approvals import Decision
+from serving.release.attached import MODEL_TAG
 from serving.release.effects import ReleaseRoom
 from serving.release.publish import registry_client
 from serving.release.release_registry import moment
@@ -91,7 +92,8 @@ def list_versions(room: ReleaseRoom, name: str, pointer: Pointer | None) -> list
             {
                 "name": name,
                 "version": number,
-                "model": str(version.description or "").partition(",")[0],
+                "model": version.tags.get(MODEL_TAG)
+                or str(version.description or "").partition(",")[0],  # of old versions
                 "gate": version.tags.get("gate.verdict", "unknown"),
                 "approval": f"{decision.decision}{f' ({decision.scope})' if approved else ''}" if decision else "none",
                 "release": release.words if release else "",

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.errors import UnavailableError
 from core.files import write_json
-from serving.release.attached import EVIDENCE_FOLDER, why
+from serving.release.attached import EVIDENCE_FOLDER, MODEL_TAG, why
 from serving.release.evidence import (
     MODEL_FILE,
     PACKAGE_FILES,
@@ -150,6 +150,7 @@ def _create(
         run.artifact(path, EVIDENCE_FOLDER)
     source, model_id = _log_model(run, folder, manifest)
     tags = {
+        MODEL_TAG: manifest.name,
         MODEL_DIGEST: manifest.model_digest,
         EVIDENCE_DIGEST: evidence.digest,
         "lineage.manifest_digest": manifest.digest,

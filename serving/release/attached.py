@@ -20,6 +20,7 @@ BUNDLE_FILE = "bundle.json"
 PAGE_FILE = "bundle.html"
 EVIDENCE_DIGEST_TAG = "lineage.evidence_digest"
 VERDICT_TAG = "gate.verdict"
+MODEL_TAG = "lineage.model"  # name of the model, such as xgboost
 NO_SUCH_VERSION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: no number
 
 

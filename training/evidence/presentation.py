@@ -92,7 +92,7 @@ def margin_of(rule: Rule) -> str:
         # A rule of several conditions may fail, or pass, in spite of the one figure that is shown.
         return ""
     if distance == 0.0:
-        return "none, as it must be" if rule.value == 0.0 and shown.sense == "most" else "at the limit"
+        return "as it must be" if rule.value == 0.0 and shown.sense == "most" else "at the limit"
     return f"{shown.form(abs(distance))} {'to spare' if rule.passed else 'short' if shown.sense == 'least' else 'over'}"
 
 

@@ -52,6 +52,7 @@ def test_a_reviewer_reads_verdict_figures_rules_and_the_next_step_in_the_registr
     bundle = Bundle.load(Path("reports/evaluation/bundle.json"))
     failed = [rule for rule in evidence.verdict.rules if not rule.passed]
     assert failed and version.tags["gate.verdict"] == "failed"
+    assert version.tags["lineage.model"] == bundle.candidate
     assert version.tags["gate.failed_rules"] == ", ".join(rule.rule for rule in failed)
     assert bundle.search is not None and bundle.record is not None
     assert version.tags["gate.deflated_sharpe"] == f"{bundle.search.deflated:.4f}"

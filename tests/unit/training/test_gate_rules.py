@@ -238,7 +238,7 @@ def test_the_page_draws_what_the_bundle_holds(tmp_path: Any) -> None:
         (0.09, 0.05, False, "superior_to_flat", "4.0% over", -1),
         (1e-7, 1e-4, True, "onnx_parity", "1.0e-04 to spare", 1),
         (2e5, 1e6, False, "capacity", "800,000 short", -1),
-        (0.0, 0.0, True, "leak_checks", "none, as it must be", 1),
+        (0.0, 0.0, True, "leak_checks", "as it must be", 1),
         (0.92, 0.5, True, "overfitting", "", 1),  # kept for another reason than its figure
         (None, 0.95, False, "deflated_sharpe", "", None),
         (1.0, 2.0, False, "a_rule_of_tomorrow", "", None),
