@@ -25,7 +25,7 @@ from core.files import write_json
 from core.logging import configure_logging, get_logger
 from core.params import read_params, required
 from core.settings import Settings, get_settings
-from serving.release.arm_figures import arm_measures, plain
+from serving.release.arm_figures import arm_measures, integrity_measures, plain
 from serving.release.findings import Findings
 from serving.release.guard import Guard
 from serving.release.notifications import Notification, NotificationSink
@@ -33,7 +33,7 @@ from serving.release.rollback_completion import resume_rollbacks
 from serving.release.triggers import Measure
 from serving.release.webhooks import WebhookReceiver
 from serving.store import ModelStore, Pointer
-from serving.traffic.statistics import ArmWindow, read_statistics
+from serving.traffic.statistics import ArmWindow, ReplicaStatistics, read_replicas
 from tidegate.release_figures import SlowFigures
 from tidegate.release_http import HOST, Wish, application
 from tidegate.release_loops import Loop
@@ -78,7 +78,7 @@ class ReleaseService:
         self.actions = actions(settings, self.database, self.clock)
         self._sink = NotificationSink(settings.state, settings.release.webhook_url)
         self._unsent: queue.Queue[Notification] = queue.Queue()
-        self._windows: list[ArmWindow] = []
+        self._replicas: list[ReplicaStatistics] = []
         self.work = ReleaseWork(settings, self.strategy, params, self.database, self.clock, self._unsent.put)
         self.pages = ReleasePages(settings.state, self.strategy, params, self.work.room)
         self.figures = SlowFigures(
@@ -90,7 +90,7 @@ class ReleaseService:
             [self._arms, self.figures.measures],
             self._unsent.put,
             self.clock,
-            lambda strategy: plain(self._windows, strategy),
+            lambda strategy: plain(self._windows(), strategy),
         )
         self.guarding = Loop("guard", self.parameters.tick_seconds, self._tick)
         self.completing = Loop("rollbacks", RESUME_SECONDS, self._resume)
@@ -181,7 +181,7 @@ class ReleaseService:
         }
 
     def _tick(self) -> None:
-        self._windows = read_statistics(self.settings.state)
+        self._replicas = read_replicas(self.settings.state)
         acted = self.guard.tick(self.clock.time_ns())
         for trigger in acted:
             _ROLLBACKS.labels(trigger.strategy, trigger.kind.value).inc()
@@ -198,7 +198,12 @@ class ReleaseService:
                 _TURNS.labels(loop.name).set(age)
 
     def _arms(self, policy: Pointer) -> Sequence[Measure]:
-        return arm_measures(self._windows, policy, self.parameters, self.clock.time_ns())
+        now = self.clock.time_ns()
+        found = arm_measures(self._windows(), policy, self.parameters, now)
+        return [*found, *integrity_measures(self._replicas, policy, now)]
+
+    def _windows(self) -> list[ArmWindow]:
+        return [window for replica in self._replicas for window in replica.arms]
 
     def _findings(self, policy: Pointer) -> Findings | None:
         return self.work.findings.get(policy.strategy)

@@ -10,7 +10,7 @@ from serving.release.findings import Findings, TriggerKind
 from serving.release.triggers import Measure, RollbackParameters
 from serving.traffic.pointer import Pointer
 from serving.traffic.policy import Arm
-from serving.traffic.statistics import ArmWindow
+from serving.traffic.statistics import ArmWindow, ReplicaStatistics
 
 FRESH_SECONDS = 5.0  # a replica writes four times a second; older figures say nothing about now
 _VARIETY = 20  # different inputs before equal answers mean something
@@ -70,6 +70,36 @@ def arm_measures(
             words = f"{sum(w.sampled_rows for w in varied)} rows with {sum(w.distinct_inputs for w in varied)} inputs"
             flat = spread <= parameters.constant_spread
             found.append(measure(TriggerKind.CONSTANT, spread, words, parameters.constant_spread, flat))
+    return found
+
+
+def integrity_measures(replicas: Iterable[ReplicaStatistics], policy: Pointer, now_ns: int) -> list[Measure]:
+    """Return how many replicas cannot load a version of a policy: its package is not what was approved, or is gone.
+
+    A replica that carries out the policy all the same does so without its challenger.
+    """
+    failing: dict[Arm, list[str]] = {}
+    for replica in replicas:
+        words = replica.failures.get(policy.strategy)
+        if words is None or now_ns - replica.time_ns > FRESH_SECONDS * NANOSECONDS:
+            continue
+        whole = replica.revisions.get(policy.strategy, 0) >= policy.revision and policy.challenger is not None
+        failing.setdefault(Arm.CHALLENGER if whole else Arm.CHAMPION, []).append(words)
+    found: list[Measure] = []
+    for arm, words in failing.items():
+        standing = policy.challenger if arm is Arm.CHALLENGER else policy.champion
+        if standing is not None:
+            found.append(
+                Measure(
+                    kind=TriggerKind.INTEGRITY,
+                    strategy=policy.strategy,
+                    arm=arm.value,
+                    version=standing.version,
+                    value=float(len(words)),
+                    limit=0.0,
+                    of=words[0],
+                )
+            )
     return found
 
 

@@ -49,7 +49,8 @@ class RollbackParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     loss: Limits = Limits(notice=0.005, warning=0.01, critical=0.02)
     harm: Severity = Severity.CRITICAL
     drift: Severity = Severity.WARNING
-    flat_in_cool_down: tuple[TriggerKind, ...] = (TriggerKind.LOSS, TriggerKind.HARM, TriggerKind.INTEGRITY)
+    integrity: Severity = Severity.WARNING
+    flat_in_cool_down: tuple[TriggerKind, ...] = (TriggerKind.LOSS, TriggerKind.INTEGRITY)
 
     @classmethod
     def read(cls, params: Mapping[str, Any]) -> Self:
@@ -97,7 +98,12 @@ class RollbackParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     def severity(self, kind: TriggerKind) -> Severity:
         """Return how severe it is that a figure crosses the limit it brings."""
-        return {TriggerKind.HARM: self.harm, TriggerKind.DRIFT: self.drift}.get(kind, Severity.CRITICAL)
+        own = {
+            TriggerKind.HARM: self.harm,
+            TriggerKind.DRIFT: self.drift,
+            TriggerKind.INTEGRITY: self.integrity,
+        }
+        return own.get(kind, Severity.CRITICAL)
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,8 +139,7 @@ _WORDS = {
     TriggerKind.DRIFT: "sees other features than it was trained on: {value:.0%} moved, alarm above {limit:.0%}",
     TriggerKind.HARM: "is worse than the champion: e-value for harm {value:.4g}, the limit is {limit:.4g}",
     TriggerKind.LOSS: "lost {value:.2%} of the equity, {limit:.2%} are allowed",
-    TriggerKind.INTEGRITY: "is not what was approved ({value:.0f} mismatches, {limit:.0f} are allowed)",
-    TriggerKind.EXPIRED: "is {value:.3g} days old, {limit:.3g} are allowed",
+    TriggerKind.INTEGRITY: "cannot be loaded by {value:.0f} replica(s)",
 }
 
 

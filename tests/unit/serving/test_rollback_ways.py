@@ -15,7 +15,7 @@ from core.clock import LiveClock
 from core.errors import BadInputError, IntegrityError, RefusedError, UnavailableError, UsageError
 from core.settings import Settings
 from serving.release.approval import Approval
-from serving.release.arm_figures import arm_measures, harm_measures
+from serving.release.arm_figures import arm_measures, harm_measures, integrity_measures
 from serving.release.bars import BARS_FILE, read_bars
 from serving.release.evidence import VerifiedPackage
 from serving.release.findings import ArmFigures, Bounds, Findings, SequentialTest, Severity, Trigger, TriggerKind
@@ -23,10 +23,11 @@ from serving.release.guard import Guard
 from serving.release.notifications import Notification, NotificationSink
 from serving.release.rollback import FLAT, find_way, roll_back, strategy_folder
 from serving.release.rollback_record import Positions, RollbackRecord
-from serving.release.triggers import Measure, RollbackParameters
+from serving.release.triggers import Measure, RollbackParameters, judge
 from serving.store import ModelStore, Pointer
 from serving.traffic.policy import Mode, Traffic
 from serving.traffic.recorder import ArmWindow
+from serving.traffic.statistics import ReplicaStatistics
 from tidegate.rollback import by_hand
 from tidegate.rollback_positions import positions_action
 from trading.control.setting import KillSwitchFile, KillSwitchSetting, switch_path
@@ -268,6 +269,29 @@ def test_figures_of_the_replicas(store: ModelStore) -> None:
     assert TriggerKind.CONSTANT not in same  # the same question has the same answer
     for gone in ({"current": False}, {"model_digest": "0" * 64}, {"time_ns": -(10**10)}, {"arm": "champion"}):
         assert values(window("challenger", digest, **gone) if "arm" not in gone else window("champion", digest)) == {}
+
+
+def test_a_version_no_replica_can_load(store: ModelStore) -> None:
+    pointer = policy(store)
+
+    def replica(revision: int, failures: dict[str, str], time_ns: int = 1_000) -> ReplicaStatistics:
+        return ReplicaStatistics(
+            pid=1,
+            process_started=1.0,
+            time_ns=time_ns,
+            revisions={STRATEGY: revision},
+            failures=failures,
+            arms=(),
+        )
+
+    broken = {STRATEGY: "model.onnx is not the one approved"}
+    for revision, arm, version in ((3, "challenger", "3"), (2, "champion", "2")):
+        (measure,) = integrity_measures([replica(revision, broken), replica(3, {})], pointer, 1_000)
+        assert (measure.arm, measure.version, measure.value) == (arm, version, 1.0)
+        told = judge(measure, RollbackParameters(), None, 1_000)
+        assert told is not None and told.severity is Severity.WARNING
+        assert told.words.endswith("cannot be loaded by 1 replica(s); model.onnx is not the one approved")
+    assert integrity_measures([replica(3, broken, -(10**10)), replica(3, {"other": "x"})], pointer, 1_000) == []
 
 
 def test_harm_is_of_this_challenger(store: ModelStore) -> None:
