@@ -86,6 +86,34 @@ def approval(
     return {**msgspec.to_builtins(request), "words": words}
 
 
+async def start_approval(name: str, version: str, requested_by: str) -> str | None:
+    """Start the approval flow of a version as a run of its own, once for each version; nobody waits for it here.
+
+    Args:
+        name: of the registered model, ``tidegate-<market>``.
+        version: of it.
+        requested_by: who asks.
+
+    Returns:
+        The id of the flow run; None where this server has no deployment of the flow.
+    """
+    from prefect.deployments import arun_deployment
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        run = await arun_deployment(
+            f"approval/approval-{name.removeprefix('tidegate-')}",
+            parameters={"name": name, "version": version, "requested_by": requested_by},
+            timeout=0,
+            as_subflow=False,
+            idempotency_key=f"approval-{name}-{version}",
+        )
+    except ObjectNotFound:
+        get_run_logger().info("no approval flow is deployed here: version %s waits without one", version)
+        return None
+    return str(run.id)
+
+
 def _words(request: ReviewRequest, engine: sa.Engine) -> str:
     """Return the decision in words, from the ledger and not from the request."""
     about = f"version {request.version} of {request.model_name}"

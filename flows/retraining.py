@@ -16,6 +16,7 @@ from core.errors import TidegateError, UnavailableError
 from core.files import read_json
 from core.params import read_params, required
 from core.settings import get_settings
+from flows.approval import start_approval
 from flows.pipeline import workspace_folder
 from flows.retrain import retrain
 from serving.release.evidence import Evidence
@@ -116,7 +117,10 @@ async def _answer(record: RetrainingRecord, asked: Asked, workspace: Path) -> tu
     version, verdict = str(registered["version"]), registered["verdict"]
     if registered["evidence_digest"] != before:
         words = f"version {version} of {registered['name']} registered, gate {verdict}; it waits for approval"
-        return registered, record.end(asked, Outcome.NEW_VERSION, version, words, time.time_ns())
+        ended = record.end(asked, Outcome.NEW_VERSION, version, words, time.time_ns())
+        if verdict == "passed":
+            await start_approval(registered["name"], version, "retraining")
+        return registered, ended
     words = f"data, code and parameters are those of version {version}: there is nothing new to learn from"
     return registered, record.end(asked, Outcome.NOTHING_NEW, version, words, time.time_ns())
 

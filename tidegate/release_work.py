@@ -7,6 +7,7 @@ from core.clock import NANOSECONDS, Clock
 from core.errors import UnavailableError
 from core.logging import get_logger
 from core.settings import Settings
+from flows.resume import resume_decided
 from serving.release.access import AccessLog
 from serving.release.advance import Watch, advance
 from serving.release.alerts import AlertLedger, AlertRecord, Event
@@ -112,7 +113,10 @@ class ReleaseWork:
                 f"{self._strategy}: version {decision.version} {decision.outcome.value}",
                 decision.words,
             )
-        remind(client, ReviewRequests(self._database.engine(), self._clock), alerts)
+        requests = ReviewRequests(self._database.engine(), self._clock)
+        remind(client, requests, alerts)
+        if self._settings.prefect.api_url is not None:
+            resume_decided(requests, self._settings.prefect.api_url)
         if decided:
             self.told_of()
 

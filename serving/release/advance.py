@@ -91,7 +91,8 @@ def waiting_approvals(room: ReleaseRoom, strategy: str) -> list[Approval]:
     going = OPEN | {ReleaseState.CANDIDATE, ReleaseState.CHAMPION}  # these follow their approvals by themselves
     taken = {release.version for release in releases if release.state in going}
     standing = [record for record in latest.values() if record.decision is Decision.APPROVED]
-    found = [record for record in standing if record.sequence > floor and record.version not in taken]
+    # An unsigned approval is from before there were signatures: it goes on serving, and nothing new is released on it.
+    found = [r for r in standing if r.signed and r.sequence > floor and r.version not in taken]
     return sorted((r for r in found if not is_barred(room, r)), key=lambda record: record.sequence)
 
 

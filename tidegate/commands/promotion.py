@@ -136,6 +136,28 @@ def list_all(name: Name = None, workspace: Workspace = HERE, state: State = None
 
 
 @release.command()
+def alerts(
+    open_only: Annotated[bool, typer.Option("--open", help="Only what still stands.")] = False,
+    name: Name = None,
+    workspace: Workspace = HERE,
+    state: State = None,
+    json: Json = False,
+) -> None:
+    """List what the watch over registry, approvals and artifacts has raised, and when it went away.
+
+    Example: tidegate release alerts --open
+    """
+    settings = load_settings(state, "release")
+    from tidegate.platform import platform
+    from tidegate.reviewing import list_alerts
+
+    with platform(settings, database=True) as addresses:
+        found = list_alerts(addresses, name or model_of(workspace), open_only=open_only)
+    text = table(list(found), ["time", "event", "problem", "version", "words"]) if found else "no alerts"
+    finish({"alerts": found}, json, text)
+
+
+@release.command()
 def abandon(
     reason: Reason,
     by: By = None,

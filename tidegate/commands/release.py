@@ -1,4 +1,4 @@
-"""``tidegate approve`` and ``reject``: who lets a version trade."""
+"""``tidegate approve``, ``reject`` and ``request-review``: who lets a version trade."""
 
 import getpass
 from typing import Annotated, Any
@@ -70,6 +70,30 @@ def reject(
     finish(result, json, f"version {version} rejected{warning}")
 
 
+def request_review(
+    version: Version,
+    days: Annotated[float, typer.Option(help="Without a decision in them the request expires.")] = 30.0,
+    remind_days: Annotated[float, typer.Option(help="Between two reminders.")] = 3.0,
+    by: By = None,
+    name: Name = None,
+    workspace: Workspace = HERE,
+    state: State = None,
+    json: Json = False,
+) -> None:
+    """Ask for the review of a version: its page in MLflow says so, and it reminds until somebody decides.
+
+    Example: tidegate request-review 3 --days 14
+    """
+    settings = load_settings(state, "request-review")
+    from tidegate.platform import platform
+    from tidegate.reviewing import ask_for_review
+
+    chosen, who = name or model_of(workspace), by or getpass.getuser()
+    with platform(settings, database=True) as addresses:
+        result = ask_for_review(addresses, chosen, version, requested_by=who, days=days, remind_days=remind_days)
+    finish(result, json, f"version {version} waits for a review until {result['due']}")
+
+
 def model_of(workspace: Any) -> str:
     """The registered model of the market in a workspace's params.yaml."""
     from core.params import read_params, required
@@ -97,5 +121,5 @@ def _approved(result: dict[str, Any]) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (approve, reject):
+    for command in (approve, reject, request_review):
         app.command()(command)
