@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain import Alternative, AnsweredBy, Prediction, PredictionRequest
+from core.domain import Alternative, AnsweredBy, Prediction, PredictionRequest, StrategyShare
 from serving.traffic.pointer import blend_digest
 from serving.traffic.policy import Arm
 
@@ -38,6 +38,19 @@ class AnswerHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     revision: int
     challenger: VersionName | None = None  # scored beside
     arms: bytes = b""
+    champion_strategy: tuple[tuple[str, float], ...] = ()  # strategy parameters of its package
+    challenger_strategy: tuple[tuple[str, float], ...] = ()
+    weight: float = 0.0  # of the challenger's strategy parameters in a blend
+
+    def strategy(self, arm: int) -> tuple[StrategyShare, ...]:
+        """Return the strategy parameters behind the rows of an arm; empty: the session's."""
+        if not (self.champion_strategy or self.challenger_strategy):
+            return ()
+        champion, challenger = self.champion_strategy, self.challenger_strategy
+        if arm == BLEND:
+            return (StrategyShare(1.0 - self.weight, champion), StrategyShare(self.weight, challenger))
+        values = challenger if arm == CHALLENGER else champion
+        return (StrategyShare(1.0, values),) if values else ()
 
     @property
     def champion(self) -> VersionName:
@@ -69,6 +82,7 @@ class Answer:
         name, version, digest = header.model_name, header.model_version, header.model_digest
         rows = zip(request.decision_ids, request.instruments, self.values[0].tolist(), strict=True)
         if header.challenger is None:
+            strategy = header.strategy(CHAMPION)
             return [
                 Prediction(
                     decision_id=decision_id,
@@ -82,9 +96,11 @@ class Answer:
                     model_digest=digest,
                     policy_revision=revision,
                     answered_by=answered_by,
+                    strategy=strategy,
                 )
                 for decision_id, instrument, (short, flat, long) in rows
             ]
+        strategies = tuple(header.strategy(arm) for arm in range(len(ARMS)))
         names = (header.champion, header.challenger, _blended(header.champion, header.challenger))
         arms = header.arms or bytes(len(request.instruments))
         scored = zip(arms, self.values[1].tolist(), self.values[2].tolist(), strict=True)
@@ -114,6 +130,7 @@ class Answer:
                     policy_revision=revision,
                     answered_by=answered_by,
                     alternatives=others,
+                    strategy=strategies[arm],
                 )
             )
         return found

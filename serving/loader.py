@@ -143,7 +143,9 @@ class ChampionLoader:
         """Return a version of a policy, from memory or verified from disk and warm; None where the arm is empty."""
         for standing in pointer.standing(arm):
             package = self._core.loaded(standing.evidence_digest) or self._store.load(pointer, arm)
-            return ServedVersion(package, standing.version)
+            version = ServedVersion(package, standing.version)
+            _ = version.strategy  # what cannot be read is found here, not by the first decision
+            return version
         return None
 
     def _fail(self, strategy: str, words: str) -> None:

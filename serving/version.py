@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core.domain import CLASSES, PredictionRequest
-from core.errors import RefusedError
+from core.errors import IntegrityError, RefusedError
 from serving.answer import VersionName
 from serving.release.evidence import VerifiedPackage
 
@@ -20,6 +21,22 @@ class ServedVersion:
 
     package: VerifiedPackage
     version: str
+
+    @property
+    def strategy(self) -> tuple[tuple[str, float], ...]:
+        """Return the strategy parameters that training put into the manifest, sorted by name; empty where it did not.
+
+        Raises:
+            IntegrityError: they are no numbers by name.
+        """
+        found = self.package.manifest.parameters.get("strategy", {})
+        try:
+            values = msgspec.convert(found, dict[str, float])
+        except msgspec.ValidationError as error:
+            raise IntegrityError(
+                f"model version {self.version}: parameters.strategy of its manifest: {error}; build the package again"
+            ) from None
+        return tuple(sorted(values.items()))
 
     @property
     def name(self) -> VersionName:

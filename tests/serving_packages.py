@@ -85,8 +85,12 @@ def write_package(
     passed: bool = True,
     feature_digest: str = FEATURE_DIGEST,
     fails: str = "",
+    sizing: dict[str, float] | None = None,
 ) -> Path:
-    """Write a whole package; ``bias`` makes one model differ from the next, ``fails`` as for ``linear_model``."""
+    """Write a whole package; ``bias`` makes one model differ from the next, ``fails`` as for ``linear_model``.
+
+    ``sizing`` are strategy parameters that the version brings along.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(linear_model(lookback, features, bias, fails=fails))
     inputs = np.random.default_rng(12).normal(size=(6, lookback, features)).astype(np.float32)
@@ -108,7 +112,7 @@ def write_package(
         train_end_ns=2,
         horizon=1,
         seed=7,
-        parameters={"bias": bias},
+        parameters={"bias": bias} | ({} if sizing is None else {"strategy": sizing}),
     )
     manifest_digest = manifest.save(folder)
     Evidence(

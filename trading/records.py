@@ -393,13 +393,14 @@ _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(AnyRecord)
 
 
 def encode(record: AnyRecord) -> bytes:
-    """Return the bytes of a record. A prediction without alternatives is written as it was before there were any."""
+    """Return the bytes of a record. A prediction of a lone version is written as it was before there were others."""
     if type(record) is not PredictionsMade:
         return _encode(record)
     content = msgspec.to_builtins(record)
     for prediction in content["predictions"]:
-        if not prediction["alternatives"]:
-            del prediction["alternatives"]
+        for name in ("alternatives", "strategy"):
+            if not prediction[name]:
+                del prediction[name]
     return _encode(content)
 
 

@@ -19,7 +19,15 @@ from core.domain.order import (
     TimeInForce,
     TradeClose,
 )
-from core.domain.prediction import CLASSES, Alternative, AnsweredBy, Prediction, PredictionRequest, Predictor
+from core.domain.prediction import (
+    CLASSES,
+    Alternative,
+    AnsweredBy,
+    Prediction,
+    PredictionRequest,
+    Predictor,
+    StrategyShare,
+)
 
 __all__ = [
     "CLASSES",
@@ -50,6 +58,7 @@ __all__ = [
     "Predictor",
     "Quote",
     "RejectReason",
+    "StrategyShare",
     "TimeInForce",
     "TradeClose",
     "default_instrument",

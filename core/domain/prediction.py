@@ -45,6 +45,13 @@ class Alternative(msgspec.Struct, frozen=True):
     probability_long: float
 
 
+class StrategyShare(msgspec.Struct, frozen=True):
+    """Strategy parameters that a version brings along, and its part in a prediction: 1, or its weight in a blend."""
+
+    weight: float
+    values: tuple[tuple[str, float], ...] = ()  # by name; what is not named is the session's
+
+
 class Prediction(msgspec.Struct, frozen=True):
     """The calibrated probabilities that a position taken now pays after cost, per side."""
 
@@ -61,6 +68,7 @@ class Prediction(msgspec.Struct, frozen=True):
     policy_revision: int = 0
     answered_by: AnsweredBy = AnsweredBy.SERVE
     alternatives: tuple[Alternative, ...] = ()  # one per other version that was scored, while a release is under way
+    strategy: tuple[StrategyShare, ...] = ()  # empty: the session's own parameters
 
 
 class Predictor(Protocol):

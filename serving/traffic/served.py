@@ -55,7 +55,15 @@ class ServedPolicy:
         self._beside = absent if challenger is None else challenger.name
         self._complaint = ""
         name = VersionName("", "", "") if champion is None else champion.name
-        self._header = AnswerHeader(name.model_name, name.model_version, name.model_digest, revision, self._beside)
+        self._header = AnswerHeader(
+            name.model_name,
+            name.model_version,
+            name.model_digest,
+            revision,
+            self._beside,
+            champion_strategy=() if champion is None else champion.strategy,
+            challenger_strategy=() if challenger is None else challenger.strategy,
+        )
 
     @property
     def versions(self) -> tuple[ServedVersion, ...]:
@@ -94,7 +102,8 @@ class ServedPolicy:
         taken = [row for row, arm in enumerate(arms) if arm]
         other = values[2] if self.traffic.blend is None else mixed(values[1:], self.traffic.blend, request.time_ns)
         values[0, taken] = other[taken]
-        return Answer(msgspec.structs.replace(self._header, arms=arms), values)
+        weight = 0.0 if self.traffic.blend is None else self.traffic.blend.weight_at(request.time_ns)
+        return Answer(msgspec.structs.replace(self._header, arms=arms, weight=weight), values)
 
     def _ask_champion(self, version: ServedVersion, request: PredictionRequest) -> NDArray[np.float32]:
         recorder = self.recorders.get("champion")

@@ -37,7 +37,8 @@ class Inputs(msgspec.Struct, frozen=True):
     """All a step's decisions depend on.
 
     ``exits_only`` names why an instrument may not get more risk (stale price, no prediction); ``rates`` is the account
-    currency's worth of one unit of each currency; ``volatilities`` are those of a one-step log return.
+    currency's worth of one unit of each currency; ``volatilities`` are those of a one-step log return; ``sizings`` are
+    those of ``handover``.
     """
 
     time_ns: int
@@ -49,6 +50,7 @@ class Inputs(msgspec.Struct, frozen=True):
     volatilities: Mapping[str, float]
     exits_only: Mapping[str, str]
     reducing: bool
+    sizings: Mapping[str, SizingParameters] = {}  # where versions bring parameters of their own
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -104,7 +106,8 @@ def decide(
         rate = inputs.rates.get(name.partition("_")[0], 0.0)
         units = inputs.positions.get(name, Decimal(0))
         held[name] = float(units) * rate / inputs.equity if inputs.equity > 0 else 0.0
-        target, reasons[name] = _raw_target(name, held[name], rate, instruments, inputs, sizing, costs)
+        own = inputs.sizings.get(name, sizing)
+        target, reasons[name] = _raw_target(name, held[name], rate, instruments, inputs, own, costs)
         if target is None:
             holds.add(name)
         wanted[name] = held[name] if target is None else target
@@ -115,9 +118,8 @@ def decide(
         reason = reasons[name]
         if factor < 1.0 and target and name not in holds:
             reason += f"; scaled by {factor:.3f} to fit the portfolio limits"
-        decisions.append(
-            _decision(strategy, name, held[name], target, reason, instruments[name], inputs, sizing, limits)
-        )
+        own = inputs.sizings.get(name, sizing)
+        decisions.append(_decision(strategy, name, held[name], target, reason, instruments[name], inputs, own, limits))
     return decisions
 
 

@@ -17,6 +17,7 @@ from trading.desk import Desk
 from trading.metrics import TraderMetrics
 from trading.steps import Step
 from trading.strategy.decide import Costs, Decision, Inputs, PortfolioLimits, decide
+from trading.strategy.handover import check_strategies, own_sizings
 from trading.strategy.interface import Portfolio
 from trading.strategy.scoring import scoring_inputs
 from trading.window import FeatureWindow
@@ -90,6 +91,7 @@ class ModelStrategy:
         try:
             answers = await self._predictor.predict(request)
             _check_answers(request, answers)
+            check_strategies(self._config.sizing, answers)
         except (UnavailableError, RefusedError) as error:
             self._degradation.begin("prediction", error.message)
             self._predictions, self._excuse = {}, f"no prediction: {error.message}"
@@ -129,6 +131,7 @@ class ModelStrategy:
             volatilities=self._window.volatilities(),
             exits_only=exits_only,
             reducing=portfolio.reducing,
+            sizings=own_sizings(self._config.sizing, self._predictions),
         )
         names, instruments = self._config.instruments, portfolio.instruments
         if any(prediction.alternatives for prediction in self._predictions.values()):

@@ -51,7 +51,8 @@ class Market:
     def __init__(self, folder: Path) -> None:
         self.store = ModelStore(folder / "serving")
         champion = verified(folder / "champion")
-        sound, failing = verified(folder / "sound", bias=1.0), verified(folder / "failing", bias=0.5, fails="nan")
+        sound = verified(folder / "sound", bias=1.0, sizing={"kelly_fraction": 0.1})
+        failing = verified(folder / "failing", bias=0.5, fails="nan")
         for package in (champion, sound, failing):
             self.store.add(package)
         self.champion = approval_of(champion, "1")
@@ -117,6 +118,9 @@ async def test_the_service_and_the_trader_say_the_same_under_every_policy(market
                         assert not failing or served[0].arm == "champion"
                         await check_json(http, request, served)
                         seen |= {one.arm for one in served}
+                        for one in served:
+                            brought = not failing and one.arm != "champion"
+                            assert brought == any(share.values for share in one.strategy)
     assert seen == {"champion", "challenger", "blend"}
 
 
