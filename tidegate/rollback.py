@@ -223,5 +223,5 @@ def listed(settings: Settings, strategy: str | None) -> list[dict[str, Any]]:
             "actor": record.actor,
             "pending": ", ".join(record.pending),
         }
-        for record in sorted(found, key=lambda record: record.time_ns, reverse=True)
+        for record in sorted(found, key=lambda record: (record.time_ns, record.rollback_id), reverse=True)
     ]
