@@ -161,3 +161,19 @@ def test_writers_that_meet_do_not_lose_a_revision(pair: tuple[ModelStore, Verifi
         thread.join()
     assert len(won) == 1 and len(lost) == 3
     assert store.pointer(NAME) == won[0] and won[0].revision == 2
+
+
+def test_a_writer_killed_before_its_policy_was_in_force_leaves_nothing_behind(
+    pair: tuple[ModelStore, VerifiedPackage, VerifiedPackage],
+) -> None:
+    store, first, second = pair
+    champion, challenger = approval_of(first, "1"), approval_of(second, "2", 2)
+    history = store.root / NAME / "policies"
+    store.set_policy(NAME, champion=champion, challenger=challenger, traffic=CANARY)
+    never = (history / "2.json").read_bytes()
+    (store.root / NAME / "pointer.json").write_bytes((history / "1.json").read_bytes())  # as if killed in between
+    assert store.policy_at(NAME, 2) is None
+    assert [policy.revision for policy in store.policies(NAME)] == [1]
+    flat = store.set_policy(NAME, champion=champion, flat="drift", expected_revision=1)
+    assert (flat.revision, store.policy_at(NAME, 2)) == (2, flat)
+    assert (history / "2.json").read_bytes() != never
