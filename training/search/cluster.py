@@ -1,6 +1,7 @@
 """Joining a Ray cluster: the one a setting names, or one of this machine that ends with the search."""
 
 import logging
+import os
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ class Cluster:
     """
 
     def __init__(self, setting: str, address: str | None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a search reports to nobody
         try:
             import ray
         except ImportError:

@@ -1,6 +1,7 @@
 """Both searches on a Ray cluster by setting alone: the same trials and results as on one machine."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def cluster() -> Iterator[Any]:
     """A cluster of this machine on loopback; both backends join what is there, and leave it running."""
     import ray
 
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         num_cpus=2,
         include_dashboard=False,
