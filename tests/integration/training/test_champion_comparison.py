@@ -12,6 +12,7 @@ from core.params import read_params
 from training.dataset import DATASET, Dataset, load_dataset
 from training.evidence.candidate import Candidate
 from training.evidence.champion import compare, find_champion
+from training.evidence.paths import CANDIDATE, CHAMPION, champion_path, equity_path
 from training.package import OUT_OF_FOLD, TrainingReport, write_training
 from training.parameters import Parameters, parse
 from training.registry import MODEL_DIGEST
@@ -102,3 +103,22 @@ def test_a_champion_of_older_data_is_compared_where_it_can_be_and_else_says_why(
     lost = find_champion(registry, "bare", dataset)
     assert isinstance(lost, str) and "version 1, cannot be compared with" in lost
     assert find_champion(registry, "unheard-of", dataset) == "there is no champion to compare with"
+
+
+def test_the_champions_equity_is_that_of_its_own_unseen_predictions_on_the_rows_both_have(market: Market) -> None:
+    dataset, folds, parameters = market
+    strong, weak = predictions(market, 0.4), predictions(market, -0.4)
+    candidate = Candidate.of("model", dataset, folds, strong, parameters)
+    own = equity_path("model", CANDIDATE, candidate.positions.time_ns, candidate.performance)
+    same, other = champion_path(candidate, "1", strong), champion_path(candidate, "2", weak)
+    assert same is not None and other is not None
+    assert (same.equity, same.drawdown, same.end_ns) == (own.equity, own.drawdown, own.end_ns)
+    assert (same.name, same.role) == ("version 1", CHAMPION)
+    assert other.equity[-1] < 1.0 < own.equity[-1]
+    half = len(strong.rows) // 2
+    later = replace(
+        strong, rows=strong.rows[half:], fold=strong.fold[half:], raw=strong.raw[half:], calibrated=strong.raw[half:]
+    )
+    part = champion_path(candidate, "3", later)
+    assert part is not None and part.end_ns[0] > own.end_ns[0] and part.end_ns[-1] == own.end_ns[-1]
+    assert champion_path(candidate, "4", replace(strong, rows=strong.rows[:0], calibrated=strong.raw[:0])) is None
