@@ -2,7 +2,7 @@
 
 import getpass
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from serving.store import ModelStore
 from serving.traffic.statistics import read_replicas, read_statistics
 from tidegate.rollback_positions import positions_action
 
+# What needs neither database nor registry, and waits for neither.
+AT_ONCE = (StepName.POSITIONS, StepName.NOTIFICATION, StepName.CHECK)
 CHECK_SECONDS = 10.0  # a replica looks for a new policy several times a second; after so long it is stuck
 
 
@@ -168,10 +170,13 @@ def by_hand(
     )
 
 
-def completed(settings: Settings, record: RollbackRecord, database: Database) -> RollbackRecord:
-    """Do what can be done now of the steps after the policy."""
+def completed(
+    settings: Settings, record: RollbackRecord, database: Database, only: Collection[StepName] = tuple(StepName)
+) -> RollbackRecord:
+    """Do what can be done now of the steps after the policy, or of some of them."""
     clock = LiveClock()
-    return complete(ModelStore(settings.state / "serving"), record, actions(settings, database, clock), clock)
+    chosen = {name: action for name, action in actions(settings, database, clock).items() if name in only}
+    return complete(ModelStore(settings.state / "serving"), record, chosen, clock)
 
 
 def described(record: RollbackRecord, state: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def rollback(
     settings = load_settings(state, "rollback")
     from core.errors import TidegateError, UsageError
     from tidegate.commands.release import model_of
-    from tidegate.rollback import Database, by_hand, completed, described, listed, rollback_parameters
+    from tidegate.rollback import AT_ONCE, Database, by_hand, completed, described, listed, rollback_parameters
 
     if show:
         rows: list[Any] = listed(settings, strategy)
@@ -62,6 +62,7 @@ def rollback(
     from tidegate.release import registry_settings
 
     database = Database(lambda: "")
+    record = completed(settings, record, database, AT_ONCE)
     try:
         with platform(settings, database=True) as addresses:
             database = Database(lambda: addresses.database_url)
