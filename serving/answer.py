@@ -109,11 +109,11 @@ class Answer:
             decision_id, instrument, (short, flat, long) = row
             others: tuple[Alternative, ...] = ()
             if arm != CHAMPION:
-                others = (Alternative("champion", name, version, digest, *champion),)
+                others = (Alternative("champion", name, version, digest, *champion, strategy=header.champion_strategy),)
             if arm != CHALLENGER and challenger[0] == challenger[0]:  # not NaN
                 beside = names[1]
                 words = (beside.model_name, beside.model_version, beside.model_digest)
-                others += (Alternative("challenger", *words, *challenger),)
+                others += (Alternative("challenger", *words, *challenger, strategy=header.challenger_strategy),)
             who = names[arm]
             found.append(
                 Prediction(

@@ -43,6 +43,7 @@ class Alternative(msgspec.Struct, frozen=True):
     probability_short: float
     probability_flat: float
     probability_long: float
+    strategy: tuple[tuple[str, float], ...] = ()  # strategy parameters of its package; empty: the session's
 
 
 class StrategyShare(msgspec.Struct, frozen=True):

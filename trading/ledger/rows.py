@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from core.domain import AccountChanged, OrderFilled, Prediction
@@ -98,6 +99,7 @@ class Projection:
                         arm=prediction.arm,
                         policy_revision=prediction.policy_revision,
                         answered_by=prediction.answered_by.value,
+                        strategy=_strategy(prediction.strategy[0].values if len(prediction.strategy) == 1 else ()),
                     )
                     self._alternatives(prediction, batch)
             case records.ScoringNoted():
@@ -215,6 +217,7 @@ class Projection:
                 model_name=said.model_name,
                 model_version=said.model_version,
                 arm=said.arm,
+                strategy=_strategy(said.strategy),
             )
 
     def _scoring(self, record: records.ScoringNoted, batch: Batch) -> None:
@@ -336,6 +339,11 @@ class Projection:
             key, {"instrument": instrument, "reason": reason, "count": 0, "first_ns": record.time_ns}
         )
         row |= {"count": row["count"] + 1, "last_ns": record.time_ns, "last_words": record.words}
+
+
+def _strategy(values: tuple[tuple[str, float], ...]) -> str | None:
+    """Return the strategy parameters that a version brought along as JSON; None where it brought none."""
+    return msgspec.json.encode(dict(values)).decode() if values else None
 
 
 def _refusal_key(record: records.QuoteRefused) -> tuple[str, str]:

@@ -150,6 +150,7 @@ predictions = sa.Table(
     sa.Column("arm", sa.String(20), nullable=False),
     sa.Column("policy_revision", sa.Integer, nullable=False),
     sa.Column("answered_by", sa.String(20), nullable=False),
+    sa.Column("strategy", sa.Text),  # parameters the version brought along, JSON; empty: the session's, or a blend's
 )
 
 # What other versions said of a decision; there are rows only while a release is under way.
@@ -167,6 +168,7 @@ alternatives = sa.Table(
     sa.Column("model_name", sa.String(120), nullable=False),
     sa.Column("model_version", sa.String(40), nullable=False),
     sa.Column("arm", sa.String(20), nullable=False),
+    sa.Column("strategy", sa.Text),
 )
 
 # What sizing saw at the decisions of a step with alternatives (``trading.records.ScoringInput``).

@@ -2,7 +2,8 @@
 
 ``trading.strategy.decide.decide`` is called with what it was called with live (prices, cost, volatility, rates, equity,
 what might only be lowered), but for the position, which is the version's own from the first compared decision on. Both
-versions begin with what the account really held. Money is marked at the middle of the standing quotes at the decisions:
+versions begin with what the account really held. A version that brings strategy parameters along is sized by them.
+Money is marked at the middle of the standing quotes at the decisions:
 
     return of a step = (units * (mid' - mid) - |change of units| * mid * cost / 2) * quote_rate / equity,
 
@@ -19,8 +20,9 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain import Instrument, Prediction, Quote, default_instrument
+from core.domain import Instrument, Prediction, Quote, StrategyShare, default_instrument
 from trading.strategy.decide import Costs, Inputs, PortfolioLimits, decide
+from trading.strategy.handover import sizing_of
 from trading.strategy.sizing import SizingParameters
 from training.online.decisions import DecisionStep, InstrumentStep
 
@@ -92,6 +94,7 @@ class CounterfactualPath:
         quotes: dict[str, Quote] = {}
         rates: dict[str, float] = {}
         predictions: dict[str, Prediction] = {}
+        sizings: dict[str, SizingParameters] = {}
         for name in names:
             seen = step.instruments[name]
             if not (seen.scored and seen.mid > 0):
@@ -102,7 +105,10 @@ class CounterfactualPath:
             rates |= {base: seen.base_rate, quoted: seen.quote_rate}
             answered = next((digest for digest in self._digests if digest in seen.answers), None)
             if answered is not None:
-                short, flat, long = seen.answers[answered].probabilities
+                answer = seen.answers[answered]
+                short, flat, long = answer.probabilities
+                if answer.strategy:
+                    sizings[name] = sizing_of(self._sizing, (StrategyShare(1.0, answer.strategy),))
                 predictions[name] = Prediction("", name, step.time_ns, short, flat, long, "", "", answered)
         return Inputs(
             time_ns=step.time_ns,
@@ -114,4 +120,5 @@ class CounterfactualPath:
             volatilities={name: step.instruments[name].volatility for name in names},
             exits_only={name: "as live" for name in names if step.instruments[name].exits_only},
             reducing=False,
+            sizings=sizings,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from trading.ledger import tables
@@ -20,6 +21,7 @@ class Answer:
     probabilities: Probabilities
     version: str
     traded: bool
+    strategy: tuple[tuple[str, float], ...] = ()  # sizing parameters the version brought along
 
 
 @dataclass
@@ -131,4 +133,5 @@ def _rows(connection: sa.Connection, table: sa.Table, session_id: str, since_ns:
 
 def _answer(row: Mapping[str, Any], traded: bool) -> Answer:
     probabilities = (row["probability_short"], row["probability_flat"], row["probability_long"])
-    return Answer(probabilities, row["model_version"], traded)
+    brought: dict[str, float] = msgspec.json.decode(row["strategy"]) if row["strategy"] else {}
+    return Answer(probabilities, row["model_version"], traded, tuple(brought.items()))

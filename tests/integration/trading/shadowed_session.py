@@ -37,8 +37,12 @@ class TwoVersions:
                 lookback=config.lookback,
                 features=len(chosen.columns),
                 feature_digest=chosen.digest,
+                sizing=sizing,
             )
-            for name, bias in (("champion", 0.0), ("challenger", 6.0))
+            for name, bias, sizing in (
+                ("champion", 0.0, {"target_volatility": 0.06}),
+                ("challenger", 6.0, {"kelly_fraction": 0.2, "rebalance_threshold": 0.05}),
+            )
         ]
         self.champion, self.challenger = (package.model_digest for package in packages)
         self._core = PredictorCore()

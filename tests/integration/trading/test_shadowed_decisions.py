@@ -1,6 +1,7 @@
 """Two versions on the same decisions: what the trader writes, what the ledger holds, and what is found in it."""
 
 import asyncio
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from trading.ledger import tables
 from trading.replay import replay_session
 from training.online import Comparison, findings_of
 from training.online.counterfactual import CounterfactualPath
-from training.online.decisions import DecisionStep, read_steps
+from training.online.decisions import DecisionStep, InstrumentStep, read_steps
 from training.online.findings import found
 
 STEPS = 42
@@ -170,6 +171,33 @@ def test_the_beginning_does_not_change_when_more_is_known(shadow: Session, tmp_p
     )
 
 
+def test_each_version_is_sized_by_the_parameters_it_brings(shadow: Session, canary: Session) -> None:
+    own = {1: {"target_volatility": 0.06}, 2: {"kelly_fraction": 0.2, "rebalance_threshold": 0.05}}
+    for config, predictor, url in (shadow, canary):
+        for table in (tables.predictions, tables.alternatives):
+            for row in rows(url, table):
+                assert msgspec.json.decode(row.strategy) == own[int(row.model_version)]
+        engine = create_engine(url)
+        steps = read_steps(engine, config.strategy, 0)
+        engine.dispose()
+        rules = rules_of(config)
+        plain = [
+            DecisionStep(
+                step.time_ns, {name: without_strategy(seen) for name, seen in step.instruments.items()}, step.equity
+            )
+            for step in steps
+        ]
+        with_own, without = found(steps, predictor.comparison(), rules), found(plain, predictor.comparison(), rules)
+        for arm, other in zip(with_own.arms, without.arms, strict=True):
+            assert arm.net_return != other.net_return
+            assert arm.log_loss == other.log_loss
+
+
+def without_strategy(seen: InstrumentStep) -> InstrumentStep:
+    answers = {digest: dataclasses.replace(answer, strategy=()) for digest, answer in seen.answers.items()}
+    return dataclasses.replace(seen, answers=answers)
+
+
 def test_in_canary_both_paths_are_of_all_decisions(canary: Session) -> None:
     config, predictor, url = canary
     findings = findings_of(url, predictor.comparison(), rules_of(config))
@@ -266,7 +294,7 @@ def test_a_journal_without_alternatives_is_as_it_was(shadow: Session) -> None:
     made = records.decode(entry)
     assert isinstance(made, records.PredictionsMade)
     assert b"alternatives" in entry.payload
-    plain = tuple(msgspec.structs.replace(said, alternatives=()) for said in made.predictions)
+    plain = tuple(msgspec.structs.replace(said, alternatives=(), strategy=()) for said in made.predictions)
     payload = records.encode(records.PredictionsMade(made.time_ns, plain))
     assert b"alternatives" not in payload
     fields = list(msgspec.msgpack.decode(payload)["predictions"][0])
