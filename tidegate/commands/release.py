@@ -121,5 +121,6 @@ def _approved(result: dict[str, Any]) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (approve, reject, request_review):
+    app.command("request-review")(request_review)  # typer's own name for it is not the function's
+    for command in (approve, reject):
         app.command()(command)
