@@ -39,7 +39,16 @@ def positions_action(settings: Settings) -> Action:
             write_switch(settings.state, setting)
         what = "closed" if flatten else "held (entry orders are cancelled, no order goes out: they can only fall)"
         running = [place.session_id for place in look(settings).traders]
-        who = f"{what} by {', '.join(running)}" if running else f"to be {what} by the next start of a trader: none runs"
-        return f"{who}; lift it with `tidegate kill-switch off --reason …`"
+        if running:
+            return f"{what} by {', '.join(running)}; lift it with `tidegate kill-switch off --reason …`"
+        if record.target is None:
+            flag = " --flatten" if flatten else ""
+            return (
+                "not touched: no trader runs, and none starts while nobody answers; act on the account by name: "
+                f"`tidegate kill-switch on{flag} --broker NAME --reason …`"
+            )
+        return (
+            f"to be {what} by the next start of a trader: none runs; lift it with `tidegate kill-switch off --reason …`"
+        )
 
     return act

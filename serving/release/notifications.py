@@ -20,6 +20,7 @@ from serving.release.findings import Severity
 
 NOTIFICATIONS_FILE = "notifications.jsonl"
 _TIMEOUT_SECONDS = 3.0
+_LOOK_BACK = 1 << 20  # bytes: thousands of notifications; what is said again is said soon
 _log = get_logger("serving")
 
 
@@ -87,7 +88,7 @@ class NotificationSink:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab+") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX)
-                stream.seek(0)
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LOOK_BACK))
                 content = stream.read()
                 known = {found.notification_id for part in content.split(b"\n") if (found := _decoded(part))}
                 if notification.notification_id in known:

@@ -61,4 +61,5 @@ def told(picture: dict[str, Any]) -> str:
     if not picture["healthy"]:
         raise OSError(troubles or "the guard has not looked lately")
     lasting = ", ".join(f"{t['arm']} {t['kind']} {t['severity']}" for t in picture["triggers"])
-    return "; ".join(words for words in (f"guards {len(picture['strategies'])} strategies", lasting, troubles) if words)
+    guarded = f"guards {', '.join(picture['strategies']) or 'no strategy yet'}"
+    return "; ".join(words for words in (guarded, lasting, troubles) if words)

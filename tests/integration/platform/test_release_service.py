@@ -128,7 +128,7 @@ def test_it_ends_what_was_interrupted_and_has_one_button(url: str, state: Path) 
     assert read_json(page.with_suffix(".json"))["before"]["revision"] == 3
     status, picture = request("GET", f"{url}/status")
     assert status == 200 and picture["healthy"]
-    assert told(picture).startswith("guards 1 strategies")
+    assert told(picture).startswith(f"guards {STRATEGY}")
     assert request("GET", f"{url}/metrics")[0] == 200
 
     assert press(url, "wrong", {"reason": "r"})[0] == 401

@@ -368,6 +368,8 @@ def test_positions_are_told_to_the_traders_by_file(store: ModelStore, tmp_path: 
     assert setting is not None and setting.on
     assert setting.flatten == (positions is Positions.FLATTEN)
     assert "none runs" in words
+    nobody = positions_action(settings)(msgspec.structs.replace(record, target=None))
+    assert "none starts while nobody answers" in nobody  # a switch alone would be found by no trader
     # A person who turned it off since then is not overruled by a step that comes late.
     lifted = KillSwitchSetting(False, False, "checked", "desk", record.time_ns + 1)
     KillSwitchFile(switch_path(tmp_path)).set(lifted)
