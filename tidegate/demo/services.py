@@ -10,6 +10,7 @@ from typing import Any
 from core.errors import UnavailableError
 from core.files import read_json
 from core.settings import Settings
+from tidegate.mlflow_app.account import sign_in_this_process
 from tidegate.platform import Addresses
 from tidegate.processes.memory import proportional_set_size, tree
 from tidegate.processes.readiness import read_ready_file, request
@@ -55,8 +56,9 @@ class MemoryMeter:
 def demo_platform(settings: Settings, supervisor: Supervisor) -> Generator[Addresses]:
     """Start databases, MLflow and Prefect at the same time and yield their addresses."""
     state = settings.state
+    sign_in_this_process(settings)
     postgres, redis = postgres_service(state), redis_service(state)
-    mlflow = mlflow_service(state, settings.mlflow.port, any_port_if_taken=True)
+    mlflow = mlflow_service(state, settings.mlflow.port, any_port_if_taken=True, settings=settings)
     prefect = prefect_service(state, settings.prefect.port, any_port_if_taken=True)
     supervisor.start(postgres, redis, mlflow, prefect)
     yield Addresses(
