@@ -21,7 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # a load balancer and a kubelet have no token
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/livez"})  # a load balancer and a kubelet have no token
 _SCHEME = b"bearer "
 
 
@@ -88,6 +88,23 @@ class TokenAuthentication:
                 shown = hashlib.sha256(value[len(_SCHEME) :].strip()).digest()
                 return hmac.compare_digest(shown, self._digest)
         return False
+
+
+class LoopbackOnly:
+    """Lets through what came over loopback: for a listener whose address we do not choose, while it has no token."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS or is_loopback((scope["server"] or ("",))[0]):
+            await self._application(scope, receive, send)
+        elif scope["type"] == "http":
+            await refuse(
+                send, 403, "without TIDEGATE_SERVING__TOKEN only this machine is answered: set one, and send it"
+            )
+        else:
+            await send({"type": "websocket.close", "code": 1008})
 
 
 async def refuse(send: Send, status: int, reason: str, *headers: tuple[bytes, bytes]) -> None:

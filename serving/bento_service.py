@@ -11,6 +11,8 @@ import numpy as np
 
 from core.domain import PredictionRequest
 from core.errors import RefusedError, TidegateError
+from core.settings import get_settings
+from serving.authentication import LoopbackOnly, TokenAuthentication, token_digest
 from serving.predictor import PredictorCore
 from serving.release.evidence import verify_package
 
@@ -66,3 +68,12 @@ class Predictions:
         except TidegateError:
             return False
         return True
+
+
+# `bentoml serve` listens on all interfaces unless told otherwise.
+_service: Any = Predictions  # BentoML's type of a middleware knows Starlette's only
+_token = get_settings().serving.token
+if _token is None:
+    _service.add_asgi_middleware(LoopbackOnly)
+else:
+    _service.add_asgi_middleware(TokenAuthentication, digest=token_digest(_token))

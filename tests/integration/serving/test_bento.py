@@ -21,9 +21,13 @@ from serving.bento import build_bento
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(180)]
 
 
-def post(url: str, body: Any) -> tuple[int, Any]:
+TOKEN = "a-token-for-the-bento"
+
+
+def post(url: str, body: Any, token: str = TOKEN) -> tuple[int, Any]:
     data = json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
+    request = urllib.request.Request(url, data, headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
             return response.status, json.load(response)
@@ -44,6 +48,7 @@ def test_a_served_bento_answers_the_warmup_vectors(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
     environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+    environment["TIDEGATE_SERVING__TOKEN"] = TOKEN
     log = (tmp_path / "log").open("wb")
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
     processes = [psutil.Process(process.pid)]
@@ -63,6 +68,7 @@ def test_a_served_bento_answers_the_warmup_vectors(tmp_path: Path) -> None:
         ]
         status, answer = post(f"{url}/predict", {"features": inputs})
         assert status == 200
+        assert post(f"{url}/predict", {"features": inputs}, "another-token-than-that")[0] == 401
         # The very numbers of the same file in this process: a float32 passes through JSON unchanged.
         expected = package.session.run(package.session.warmup_inputs)
         assert np.array_equal(np.array(answer["probabilities"], np.float32), expected)

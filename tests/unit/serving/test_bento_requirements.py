@@ -10,7 +10,10 @@ from serving.bento import REQUIREMENTS
 
 ROOT = Path(__file__).resolve().parents[3]
 # What serving/bento_service.py imports beside bentoml and numpy.
-MODULES = "core.domain, core.errors, serving.predictor, serving.release.evidence, serving.session"
+MODULES = (
+    "core.domain, core.errors, core.settings, serving.authentication, serving.predictor, "
+    "serving.release.evidence, serving.session"
+)
 PROGRAM = f"""
 import sys
 from importlib.metadata import packages_distributions

@@ -19,7 +19,7 @@ from serving_packages import put_in_store, request_for, verified
 from core.errors import BadInputError, ConfigurationError, UnavailableError
 from core.settings import ServingSettings
 from serving.application import build_asgi, replica_options
-from serving.authentication import is_loopback, required_token_digest
+from serving.authentication import LoopbackOnly, Message, Receive, Send, is_loopback, required_token_digest
 from serving.client import ServeClient
 from serving.codec import BINARY, encode_request
 from serving.environment import free_ports
@@ -147,6 +147,27 @@ async def test_a_full_replica_refuses_at_once_and_goes_on_afterwards(
                 counted = re.search(r'tidegate_serving_refused_total{status="503"} (\S+)', await response.text())
                 assert counted is not None and float(counted[1]) >= 2
         writer.close()
+
+
+@pytest.mark.parametrize(("address", "status"), [("127.0.0.1", 200), ("::1", 200), ("10.1.2.3", 403), (None, 403)])
+async def test_without_a_token_a_listener_of_unknown_reach_answers_this_machine_only(
+    address: str | None, status: int
+) -> None:
+    async def application(scope: Message, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            seen.append(message["status"])
+
+    for path, expected in (("/predict", status), ("/readyz", 200)):
+        seen: list[int] = []
+        server = None if address is None else (address, 3000)
+        await LoopbackOnly(application)({"type": "http", "path": path, "server": server}, receive, send)
+        assert seen == [expected]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.1.2.3", "trading.example"])
