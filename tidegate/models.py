@@ -93,7 +93,7 @@ def list_versions(room: ReleaseRoom, name: str, pointer: Pointer | None) -> list
                 "name": name,
                 "version": number,
                 "model": version.tags.get(MODEL_TAG)
-                or str(version.description or "").partition(",")[0],  # of old versions
+                or str(version.description or "").partition("\n")[0].partition(",")[0],  # of old versions
                 "gate": version.tags.get("gate.verdict", "unknown"),
                 "approval": f"{decision.decision}{f' ({decision.scope})' if approved else ''}" if decision else "none",
                 "release": release.words if release else "",

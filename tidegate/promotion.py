@@ -166,7 +166,9 @@ def _waits(room: ReleaseRoom, release: Release, params: Params) -> list[str]:
     """Say what a release waits for."""
     policy = policy_of(release)
     if release.state in SCORED:
-        return list(missing(release, policy, findings_of_release(room.approvals.engine, release, params)))
+        scope = entry_checks(room, release).scope_problem
+        found = findings_of_release(room.approvals.engine, release, params)
+        return [*missing(release, policy, found), *([scope] if scope else [])]
     if release.state is ReleaseState.CANDIDATE:
         return ["an approval" if not policy.four_eyes else "the approvals of two people"]
     if release.state is ReleaseState.APPROVED:

@@ -11,7 +11,7 @@ import msgspec
 
 from core.errors import IntegrityError, RefusedError
 from core.logging import get_logger
-from serving.release.approval import Approval, Decision
+from serving.release.approval import Approval, Decision, Scope
 from serving.release.bars import read_bars
 from serving.release.effects import ReleaseRoom, apply, ensure_package, policy_of
 from serving.release.evidence import Manifest, check_documents, verify_package
@@ -20,6 +20,7 @@ from serving.release.machine import EntryChecks, next_transition
 from serving.release.policy import ReleasePolicy
 from serving.release.rollback import strategy_folder
 from serving.release.states import OPEN, SCORED, Cause, Release, ReleaseState, Transition
+from serving.traffic.pointer import Standing
 
 ACTOR = "tidegate"
 _LONGEST_WAY = 32  # transitions and new releases of one call; what is left waits for the next
@@ -227,6 +228,17 @@ def entry_checks(room: ReleaseRoom, release: Release) -> EntryChecks:
         champion=champion.model_digest if champion is not None else "",
         package_problem=package,
         comparison_problem=comparison,
+        scope_problem=_scope_problem(latest, champion) if approved else "",
+    )
+
+
+def _scope_problem(approval: Approval | None, champion: Standing | None) -> str:
+    """Why a version may be scored beside a champion and not trade in its place."""
+    if approval is None or champion is None or approval.scope is Scope.LIVE or champion.approval.scope is Scope.PAPER:
+        return ""
+    return (
+        "the champion is approved for live accounts, this version for paper: "
+        f"`tidegate approve {approval.version} --scope live --reason …`"
     )
 
 

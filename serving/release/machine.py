@@ -30,6 +30,7 @@ class EntryChecks(msgspec.Struct, frozen=True, kw_only=True):
     champion: str = ""  # model digest of who answers now; empty: nobody
     package_problem: str = ""  # why the package cannot be served; empty: it holds
     comparison_problem: str = ""  # why it cannot be scored beside the champion; empty: it can
+    scope_problem: str = ""  # why it may not trade where the champion does; empty: it may
 
 
 def next_transition(
@@ -37,8 +38,9 @@ def next_transition(
 ) -> Transition | None:
     """Say what becomes of a release now; None: it stays.
 
-    The order is the order of harm: a withdrawn approval, a package that does not hold, a champion that went away, a
-    test for harm or calibration; then the exit tests; the age comes last, so that a step whose tests hold goes on.
+    The order is the order of harm: a withdrawn approval, a package that does not hold; then a newer approval, which
+    the release stands on from there; a champion that went away, a test for harm or calibration; then the exit tests;
+    the age comes last, so that a step whose tests hold goes on.
 
     Args:
         release: as the ledger has it.
@@ -51,9 +53,9 @@ def next_transition(
         case ReleaseState.CANDIDATE:
             return _candidate(release, policy, now_ns, checks)
         case ReleaseState.APPROVED:
-            return _stopped(checks) or _approved(release, policy, now_ns, checks) or _again(release, checks)
+            return _stopped(checks) or _again(release, checks) or _approved(release, policy, now_ns, checks)
         case ReleaseState.SHADOW | ReleaseState.CANARY:
-            return _stopped(checks) or _scored(release, policy, findings, now_ns, checks) or _again(release, checks)
+            return _stopped(checks) or _again(release, checks) or _scored(release, policy, findings, now_ns, checks)
         case ReleaseState.CHAMPION:
             return _again(release, checks)
         case _:
@@ -201,9 +203,10 @@ def _scored(
                         "trigger": {"test": name, "value": _finite(test.largest_e_value), "limit": 1 / alpha},
                     },
                 )
-        if not missing(release, policy, findings):
+        if not missing(release, policy, findings) and not checks.scope_problem:
             return _onward(release, policy, findings)
-    expired = _expired(release, step.maximum_days, now_ns, "; ".join(missing(release, policy, findings)))
+    waits = [*missing(release, policy, findings), *([checks.scope_problem] if checks.scope_problem else [])]
+    expired = _expired(release, step.maximum_days, now_ns, "; ".join(waits))
     return msgspec.structs.replace(expired, figures=figures_of(findings)) if expired else None
 
 

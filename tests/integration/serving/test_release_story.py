@@ -196,6 +196,17 @@ def test_approved_again_for_another_scope(desk: Desk) -> None:
     assert pointer.challenger.approval.scope is Scope.LIVE
 
 
+def test_beside_a_live_champion_a_version_for_paper_is_scored_and_does_not_trade(desk: Desk) -> None:
+    desk.approve("1", Scope.LIVE)
+    desk.approve("2")
+    assert desk.advance() == ["approved", "champion", "approved", "shadow"]
+    desk.find(10)
+    assert desk.advance() == []
+    desk.approve("2", Scope.LIVE)
+    assert desk.advance() == ["shadow", "canary step 1"]  # it stands on the newer approval before it trades
+    assert desk.room.releases.get(f"{NAME}.2.1").approval == 3
+
+
 def test_a_first_champion_can_be_left_to_a_person(desk: Desk) -> None:
     desk.policy = msgspec.structs.replace(QUICK, first="wait")
     desk.approve("1")
