@@ -195,7 +195,7 @@ async def _measure(
             if name in servers:
                 for request, calls in ((one, single), (many, batch)):
                     body = msgspec.json.encode({key: request.features.tolist()})
-                    calls[name] = post(f"{servers[name]}/{path}", body, JSON)
+                    calls[name] = post(f"{servers[name]}/{path}", body, JSON, **authorization(token))
         return await _turns(single, requests, TURN, 50), await _turns(batch, batches, 2, 3)
 
 
