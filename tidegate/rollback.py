@@ -139,7 +139,7 @@ def by_hand(
         raise UsageError(f"no way {positions!r} with positions: choose one of {', '.join(Positions)}")
     time = clock or LiveClock()
     store = ModelStore(settings.state / "serving")
-    now = time.time_ns()
+    now, seen = time.time_ns(), store.pointer(strategy)
     recent = cool_down(strategy_folder(store, strategy), parameters.cool_down_seconds)
     if to is None and recent.active(now):
         seconds = parameters.cool_down_seconds - recent.seconds_left(now)
@@ -166,6 +166,8 @@ def by_hand(
         clock=time,
         positions=Positions(positions) if positions is not None else parameters.positions,
         to=to,
+        # Of two presses at one moment the second finds another policy than the one it was meant for.
+        revision=seen.revision if seen is not None and to is None else None,
         answering=plain(read_statistics(settings.state), strategy),
     )
 

@@ -47,6 +47,7 @@ def roll_back(
     positions: Positions = Positions.KEEP,
     to: str | None = None,
     version: str = "",
+    revision: int | None = None,
     answering: Sequence[dict[str, Any]] = (),
 ) -> RollbackRecord:
     """Take back what the trigger names; return the record with the policy in force.
@@ -62,11 +63,12 @@ def roll_back(
         to: a version that was champion before, or ``flat``; None takes the newest champion before that still
             verifies, or nobody.
         version: that the trigger's figures are of; another one in its place by now is left alone. Empty: any.
+        revision: of the policy that somebody looked at when they decided; None: whatever is there.
         answering: figures of the arms at this moment, for the report.
 
     Raises:
         BadInputError: nothing was ever published for the strategy.
-        RefusedError: there is nothing to take back, or ``to`` cannot answer.
+        RefusedError: there is nothing to take back, ``to`` cannot answer, or the policy moved meanwhile.
         IntegrityError: the policy on disk is damaged.
     """
     folder = strategy_folder(store, strategy)
@@ -77,6 +79,11 @@ def roll_back(
         before = store.pointer(strategy)
         if before is None:
             raise BadInputError(f"nothing was ever published for strategy {strategy}: there is nothing to roll back")
+        if revision is not None and before.revision != revision:
+            raise RefusedError(
+                f"the policy of {strategy} is at revision {before.revision} by now, this was decided on {revision}: "
+                "look at it again"
+            )
         way = find_way(store, before, trigger.arm, to=to, version=version)
         now, rollback_id = clock.time_ns(), f"{before.revision:06d}"
         record = RollbackRecord(

@@ -178,6 +178,19 @@ def test_the_button_needs_a_reason_and_is_not_pressed_twice(store: ModelStore, t
     assert by_hand(settings, STRATEGY, reason="r", parameters=parameters, to="1").target_words == "version 1"
 
 
+def test_two_presses_at_one_moment_are_one_rollback(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_press(state: Path) -> list[ArmWindow]:
+        take(store)  # somebody else is quicker, after we have looked at the policy
+        return []
+
+    monkeypatch.setattr("tidegate.rollback.read_statistics", other_press)
+    with pytest.raises(RefusedError, match="at revision 4 by now, this was decided on 3"):
+        by_hand(Settings(state_directory=tmp_path), STRATEGY, reason="now", parameters=RollbackParameters())
+    assert (policy(store).revision, policy(store).version) == (4, "2")
+
+
 def test_somebody_elses_move_at_the_same_moment_brings_nothing_back(
     store: ModelStore, approvals: list[Approval], monkeypatch: pytest.MonkeyPatch
 ) -> None:
