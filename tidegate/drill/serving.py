@@ -173,7 +173,7 @@ class ServingDrill:
         self._require_carried(load)
         await self._phase(load, SWAP, self._swap)
         await self._phase(load, POLICY, self._policies)
-        await self._phase(load, REPLICA, self._kill_replica)
+        await self._phase(load, REPLICA, lambda: self._kill_replica(load))
         if order.restart_ray:
             await self._phase(load, RESTART, lambda: self._restart(load))
         await self._phase(load, AFTER, lambda: asyncio.sleep(order.seconds))
@@ -226,7 +226,7 @@ class ServingDrill:
                 continue  # it ended while we looked
         return found
 
-    async def _kill_replica(self) -> None:
+    async def _kill_replica(self, load: Load) -> None:
         """SIGKILL one replica and wait until there are as many as before."""
         victim = (await asyncio.to_thread(self._replicas))[0]
         killed = time.monotonic()
@@ -240,6 +240,7 @@ class ServingDrill:
             await asyncio.sleep(0.1)
         self.replica_seconds = time.monotonic() - killed
         await asyncio.sleep(self._order.seconds)
+        await self._settle(load)
 
     async def _restart(self, load: Load) -> None:
         """End the service with everything it started, and start it again on the same port.
@@ -250,9 +251,14 @@ class ServingDrill:
         await asyncio.to_thread(self._service.close)
         await asyncio.to_thread(self._start)
         self.restart_seconds = time.monotonic() - ended
+        await self._settle(load)
+
+    async def _settle(self, load: Load) -> None:
+        """Wait for those that waited while processes died, at most two minutes: their lateness is this phase's."""
+        began = time.monotonic()
         while True:
             await asyncio.sleep(0.1)
-            if load.waiting <= _BACKLOG_SECONDS * load.per_second or time.monotonic() - ended > 300.0:
+            if load.waiting <= _BACKLOG_SECONDS * load.per_second or time.monotonic() - began > 120.0:
                 break
 
     _process: GuardedProcess
