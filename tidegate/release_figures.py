@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from core.clock import NANOSECONDS, Clock
-from core.errors import TidegateError
+from core.errors import BadInputError, TidegateError
 from core.logging import get_logger
 from serving.release.arm_figures import harm_measures
 from serving.release.findings import Findings, TriggerKind
@@ -52,28 +52,27 @@ class SlowFigures:
         self._drift_report = drift_report
         self._known: dict[str, tuple[int, int, tuple[Measure, ...]]] = {}  # time, revision, measures
         self._lock = threading.Lock()
+        self.troubles: dict[str, str] = {}  # why a figure is not known, by its name
 
     def refresh(self) -> None:
-        """Read everything once.
-
-        Raises:
-            TidegateError: something could not be read; the rest was.
-        """
-        trouble: TidegateError | None = None
+        """Read everything once. What cannot be read is logged once per cause, stands in ``troubles``, hides nothing."""
+        troubles: dict[str, str] = {}
         for strategy in self._store.strategies():
             policy = self._store.pointer(strategy)
             if policy is None or policy.flat:
                 continue
             measures: list[Measure] = []
-            for read in (self._loss, self._harm, self._drift):
+            for name, read in (("loss", self._loss), ("harm", self._harm), ("drift", self._drift)):
                 try:
                     measures += read(policy)
                 except TidegateError as error:
-                    trouble = error
+                    troubles[f"{name} of {strategy}"] = error.message
             with self._lock:
                 self._known[strategy] = (self._clock.time_ns(), policy.revision, tuple(measures))
-        if trouble is not None:
-            raise trouble
+        for name, words in troubles.items():
+            if self.troubles.get(name) != words:
+                _log.warning("figure cannot be read", figure=name, words=words)
+        self.troubles = troubles
 
     def measures(self, policy: Pointer) -> Sequence[Measure]:
         """Return what is known of a policy: a source of the guard."""
@@ -107,8 +106,9 @@ class SlowFigures:
         except FileNotFoundError:
             return []
         except (OSError, ValueError, KeyError, TypeError) as error:
-            _log.error("drift report cannot be read", path=str(self._drift_report), words=repr(error))
-            return []
+            raise BadInputError(
+                f"drift report {self._drift_report} cannot be read ({type(error).__name__}): `tidegate drift` again"
+            ) from error
         if found_ns <= self._installed_ns(policy):
             return []
         standing, arm = (policy.challenger, Arm.CHALLENGER) if policy.challenger else (policy.champion, Arm.CHAMPION)

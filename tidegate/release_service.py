@@ -161,6 +161,7 @@ class ReleaseService:
         """Return the picture for ``/status`` and ``tidegate status``."""
         states = [loop.state() for loop in self.loops]
         troubles = {state.name: state.trouble for state in states if state.trouble}
+        troubles |= self.figures.troubles
         troubles |= {f"guard of {name}": words for name, words in self.guard.troubles.items()}
         guard = self.guarding.state()
         looks = guard.age_seconds is not None and guard.age_seconds < max(5.0, 4 * self.parameters.tick_seconds)
