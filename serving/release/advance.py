@@ -13,7 +13,7 @@ from core.errors import IntegrityError, RefusedError
 from core.logging import get_logger
 from serving.release.approval import Approval, Decision, Scope
 from serving.release.bars import read_bars
-from serving.release.effects import ReleaseRoom, apply, ensure_package, policy_of
+from serving.release.effects import ReleaseRoom, apply, ensure_package, has_experiment, policy_of
 from serving.release.evidence import Manifest, check_documents, verify_package
 from serving.release.findings import Findings
 from serving.release.machine import EntryChecks, next_transition
@@ -86,7 +86,7 @@ def waiting_approvals(room: ReleaseRoom, strategy: str) -> list[Approval]:
         if record.strategy == strategy and record.decision in (Decision.APPROVED, Decision.REJECTED):
             latest[record.model_digest] = record
     pointer = room.store.pointer(strategy)
-    seen = [standing.approval.sequence for standing in pointer.standings] if pointer else []
+    seen = [pointer.approval.sequence] if pointer is not None and pointer.approval is not None else []
     releases = room.releases.releases(strategy)
     floor = max([*seen, *(release.approval for release in releases)], default=0)
     going = OPEN | {ReleaseState.CANDIDATE, ReleaseState.CHAMPION}  # these follow their approvals by themselves
@@ -156,6 +156,11 @@ def promote_now(room: ReleaseRoom, release: Release, *, actor: str, reason: str)
             f"version {release.version} of {release.strategy} has no standing approval: "
             f"`tidegate approve {release.version} --reason …` first; nothing was changed"
         )
+    if has_experiment(room, room.store.pointer(release.strategy)):
+        raise RefusedError(
+            f"an experiment of {release.strategy} compares a version with the champion that stands: `tidegate traffic "
+            "end` first; nothing was changed"
+        )
     ensure_package(room, release)
     verify_package(room.store.package_folder(release.strategy, release.evidence_digest))
     figures = {"manual": True, "from": release.words}
@@ -221,6 +226,8 @@ def entry_checks(room: ReleaseRoom, release: Release) -> EntryChecks:
                         "it was made for other features than the champion, both cannot be asked with one request: "
                         f"`tidegate promote {release.version} --now --reason …` replaces the champion"
                     )
+    if has_experiment(room, pointer):
+        comparison = "an experiment has the place beside the champion: `tidegate traffic end` ends it"
     return EntryChecks(
         approval=latest if approved else None,
         approvers=len(people),

@@ -30,7 +30,7 @@ from serving.release.rollback import finish, roll_back, strategy_folder
 from serving.release.rollback_record import read_intent
 from serving.release.states import SCORED, Cause, Release, ReleaseState
 from serving.store import ModelStore, Pointer
-from serving.traffic.policy import CHAMPION_ONLY, Arm, Mode
+from serving.traffic.policy import CHAMPION_ONLY, Arm
 
 _ATTEMPTS = 5  # the policy was changed by somebody else between our look and our write
 _log = get_logger("serving")
@@ -216,7 +216,7 @@ def _write_policy(
     room.approvals.verify_chain([champion] if known is None else [champion, known])
     if opened is not None and opened.state in SCORED and opened.against == champion.model_digest:
         challenger, traffic = approval_of(room, opened), traffic_of(opened, policy_of(opened))
-    elif before is not None and before.challenger is not None and _an_experiment(before, champion, waiting):
+    elif promoted is None and before is not None and before.challenger is not None and has_experiment(room, before):
         challenger, traffic = before.challenger.approval, before.traffic
     else:
         challenger, traffic = None, CHAMPION_ONLY
@@ -229,11 +229,11 @@ def _write_policy(
     )
 
 
-def _an_experiment(before: Pointer, champion: Approval, waiting: list[Release]) -> bool:
-    """Whether the challenger of a policy is somebody's experiment, not a version whose release has moved on."""
-    assert before.challenger is not None
-    digests = {release.model_digest for release in waiting} | {champion.model_digest}
-    return before.traffic.mode is Mode.AB and before.challenger.model_digest not in digests
+def has_experiment(room: ReleaseRoom, pointer: Pointer | None) -> bool:
+    """Whether the challenger of a policy is an experiment's (``tidegate traffic experiment``), not a release's."""
+    if pointer is None or pointer.challenger is None or pointer.flat:
+        return False
+    return all(pointer.traffic.salt != release.release_id for release in room.releases.releases(pointer.strategy))
 
 
 def _take_back(room: ReleaseRoom, waiting: list[Release]) -> None:

@@ -19,6 +19,7 @@ from serving.release.evidence import VerifiedPackage
 from serving.release.findings import Severity, Trigger, TriggerKind
 from serving.release.rollback import roll_back, strategy_folder
 from serving.release.states import Cause, ReleaseState, Transition
+from serving.traffic.policy import Mode, Traffic
 
 Registry = tuple[Settings, dict[str, VerifiedPackage]]
 
@@ -205,6 +206,25 @@ def test_beside_a_live_champion_a_version_for_paper_is_scored_and_does_not_trade
     desk.approve("2", Scope.LIVE)
     assert desk.advance() == ["shadow", "canary step 1"]  # it stands on the newer approval before it trades
     assert desk.room.releases.get(f"{NAME}.2.1").approval == 3
+
+
+def test_an_experiment_and_a_release_do_not_share_decisions(desk: Desk) -> None:
+    champion_one(desk)
+    room, third = desk.room, desk.approve("3")
+    champion = room.store.pointer(NAME)
+    assert champion is not None
+    room.store.add(desk.packages["3"])
+    share = Traffic(mode=Mode.AB, share=0.5, salt="spring")
+    room.store.set_policy(NAME, champion=champion.approval, challenger=third, traffic=share)
+    assert desk.advance() == ["approved"]  # it waits, and the experiment goes on
+    assert desk.served() == ("1", "3", "ab", 0.5)
+    present = room.releases.current(NAME)
+    assert present is not None
+    with pytest.raises(RefusedError, match="`tidegate traffic end` first"):
+        promote_now(room, present, actor="operator", reason="now")
+    assert desk.served() == ("1", "3", "ab", 0.5)
+    room.store.set_policy(NAME, champion=champion.approval)
+    assert desk.advance() == ["shadow"]
 
 
 def test_a_first_champion_can_be_left_to_a_person(desk: Desk) -> None:
