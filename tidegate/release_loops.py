@@ -26,18 +26,26 @@ class LoopState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Loop:
-    """Calls ``work`` every ``seconds``; after a failure the pause doubles up to half a minute, then starts anew.
+    """Calls ``work`` every ``seconds``; while it fails the pause doubles, up to a limit.
 
     Args:
         name: for logs and status.
         seconds: between the starts of two turns.
         work: one turn; what it raises is logged once per cause and shown.
+        longest_pause_seconds: of a loop that fails; short where nobody else does its work.
     """
 
-    def __init__(self, name: str, seconds: float, work: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        seconds: float,
+        work: Callable[[], object],
+        longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
+    ) -> None:
         self.name = name
         self._seconds = seconds
         self._work = work
+        self._longest_pause = max(longest_pause_seconds, seconds)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._turns = self._failures = 0
@@ -83,7 +91,7 @@ class Loop:
                 self._work()
             except Exception as error:  # a loop that ends silently would be a guard that sleeps
                 self._fail(error)
-                pause = min(max(2 * pause, 1.0), max(LONGEST_PAUSE_SECONDS, self._seconds))
+                pause = min(max(2 * pause, 1.0), self._longest_pause)
             else:
                 self._last, self._trouble, pause = time.monotonic(), "", self._seconds
             self._turns += 1

@@ -92,8 +92,8 @@ class ReleaseService:
             self.clock,
             lambda strategy: plain(self._windows(), strategy),
         )
-        self.guarding = Loop("guard", self.parameters.tick_seconds, self._tick)
-        self.completing = Loop("rollbacks", RESUME_SECONDS, self._resume)
+        self.guarding = Loop("guard", self.parameters.tick_seconds, self._tick, 1.0)
+        self.completing = Loop("rollbacks", RESUME_SECONDS, self._resume, 1.0)
         releasing = Loop("releases", RELEASE_SECONDS, self.work.carry_on)
         self.work.told_of = releasing.wake
         self.reviewing = Loop("reviews", REVIEW_SECONDS, self.work.read_reviews)
