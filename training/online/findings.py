@@ -75,10 +75,11 @@ def found(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules)
     """Return the findings of decision steps, oldest first."""
     paths = follow_both(steps, comparison, rules)
     settings = rules.settings
-    count = len(paths.steps) // settings.block_steps
-    blocks = paths.differences[: count * settings.block_steps].reshape(count, settings.block_steps).sum(axis=1)
+    size = rules.block_steps
+    count = len(paths.steps) // size
+    blocks = paths.differences[: count * size].reshape(count, size).sum(axis=1)
     begin = comparison.step_since_ns if comparison.step_since_ns is not None else comparison.since_ns
-    begun = [steps[paths.steps[index * settings.block_steps]].time_ns >= begin for index in range(count)]
+    begun = [steps[paths.steps[index * size]].time_ns >= begin for index in range(count)]
     classes = known_classes(steps, rules)
     known, pending = _counts(steps, comparison, rules, begin, paths)
     alphas, cutting = rules.alphas, settings.cutting

@@ -66,6 +66,11 @@ class OnlineRules:
     alphas: Alphas
     settings: OnlineSettings
 
+    @property
+    def block_steps(self) -> int:
+        """Decision steps of a block: never fewer than the label looks ahead, which is how long a position should stand."""
+        return max(self.settings.block_steps, self.sizing.horizon)
+
     @classmethod
     def from_params(cls, params: Mapping[str, Any], alphas: Alphas | None = None) -> "OnlineRules":
         """Build from a whole ``params.yaml``, as the trader builds its own; ``alphas`` are those of an open release.

@@ -58,7 +58,7 @@ def series_of(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRu
     paths = follow_both(steps, comparison, rules)
     if not paths.steps:
         return None
-    size = rules.settings.block_steps
+    size = rules.block_steps
     count = len(paths.steps) // size
     blocks = paths.differences[: count * size].reshape(count, size).sum(axis=1)
     times = np.array([steps[index].time_ns for index in paths.steps], np.int64)

@@ -93,6 +93,7 @@ def test_a_decision_counts_when_its_outcome_is_known_and_not_before() -> None:
     steps = path_of(*np.linspace(1.1, 1.2, 9).tolist())
     for horizon, known in ((1, 8), (3, 6)):
         findings = found(steps, WHOM, rules(horizon))
+        assert findings.blocks == 8 // max(horizon, 2)  # never shorter than a horizon
         assert (findings.decisions, findings.pending) == (known, 9 - known)
         calibration = findings.test("calibration")
         assert calibration is not None
