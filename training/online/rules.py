@@ -68,7 +68,7 @@ class OnlineRules:
 
     @property
     def block_steps(self) -> int:
-        """Decision steps of a block: never fewer than the label looks ahead, which is how long a position should stand."""
+        """Decision steps of a block: never fewer than the label looks ahead, as positions stand for that long."""
         return max(self.settings.block_steps, self.sizing.horizon)
 
     @classmethod
