@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from core.clock import Clock, LiveClock, from_rfc3339
 from core.digest import digest_bytes
 from core.domain import Predictor
-from core.errors import BadInputError, ConfigurationError, RefusedError, UnavailableError
+from core.errors import BadInputError, ConfigurationError, RefusedError, UnavailableError, UsageError
 from core.files import read_json, write_json
 from core.logging import get_logger
 from core.params import read_params, required
@@ -60,6 +60,7 @@ class TradeOptions:
         summary_file: where the summary is written besides the session's folder.
         trade_real_money: the second key to a live account.
         status_port: of the status server; 0 takes a free one.
+        steps_per_second: at most so many on a market in lockstep; 0: as fast as they go.
     """
 
     broker: BrokerName
@@ -74,6 +75,7 @@ class TradeOptions:
     summary_file: Path | None = None
     trade_real_money: bool = False
     status_port: int = 0
+    steps_per_second: float = 0.0
 
 
 async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
@@ -101,7 +103,7 @@ async def trade(options: TradeOptions, settings: Settings) -> "SessionSummary":
         state = await _venue_state(oanda) if venue else {}
         pace = Pace.of(state)
         config = _session(options, params, settings, pointer, oanda, pace)
-        clock, feed_maker = await stack.enter_async_context(_market(pace, oanda, config))
+        clock, feed_maker = await stack.enter_async_context(_market(pace, oanda, config, options.steps_per_second))
         broker: Broker = OandaBroker(
             oanda,
             clock,
@@ -292,17 +294,21 @@ async def _venue_state(oanda: OandaSettings) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _market(pace: Pace, oanda: OandaSettings, config: "TraderConfig") -> AsyncGenerator[tuple[Clock, Any]]:
+async def _market(
+    pace: Pace, oanda: OandaSettings, config: "TraderConfig", steps_per_second: float
+) -> AsyncGenerator[tuple[Clock, Any]]:
     """Yield the session's clock and a context that makes its feed from the connected broker."""
     from trading.feeds.accelerated import AcceleratedClock
     from trading.feeds.live import GRACE_SECONDS, LiveFeed
     from trading.feeds.lockstep import LockstepClock, LockstepFeed
 
+    if steps_per_second and not pace.lockstep:
+        raise UsageError("--steps-per-second needs a market in lockstep: this one has a clock of its own")
     if pace.lockstep:
-        stepped = LockstepClock()
+        stepped, pause = LockstepClock(), 1.0 / steps_per_second if steps_per_second else 0.0
 
         def stepwise(broker: "Broker") -> Any:
-            return LockstepFeed(broker, stepped, config.instruments, str(oanda.rest_url))
+            return LockstepFeed(broker, stepped, config.instruments, str(oanda.rest_url), pause_seconds=pause)
 
         yield stepped, stepwise
         return

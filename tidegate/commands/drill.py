@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tidegate.commands.border import Json, finish, load_settings, say
+from tidegate.commands.border import Json, State, finish, load_settings, say
 
 drill = typer.Typer(
     help="Drills: kill, disturb and restart the trader and the service, and check what is left.", no_args_is_help=True
@@ -93,6 +93,33 @@ def day(
     found = day_figures(run_day_drill(order, keep_failures))
     finish(found, json, day_table(found))
     if not found["passed"]:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+@drill.command()
+def release(state: State = None, json: Json = False) -> None:
+    """Release a better and a worse model beside a trading champion, and see what becomes of them.
+
+    A simulated market with a planted momentum: three versions are trained, two are approved by their tags in MLflow,
+    and the platform does the rest. Takes some minutes; pages and ledgers stay in the state directory. Exit code 3 when
+    the better one does not become the champion, or the worse one is not taken back in the canary.
+
+    Example: tidegate drill release --state /tmp/release
+    """
+    settings = load_settings(state, "drill")
+    from core.errors import ExitCode
+    from tidegate.drill.release import run_release_drill
+
+    story = run_release_drill(settings, say)
+    lines = [
+        f"{name}: version {found.get('version', '?')} is {found.get('state', 'not released')} after "
+        f"{story.seconds.get(name, 0):.0f} s"
+        for name, found in (("better", story.better), ("worse", story.worse))
+    ]
+    lines += [f"page: {page}" for page in story.pages]
+    lines += [f"PROBLEM: {problem}" for problem in story.problems]
+    finish({**vars(story), "passed": not story.problems}, json, "\n".join(lines))
+    if story.problems:
         raise typer.Exit(ExitCode.REFUSED)
 
 

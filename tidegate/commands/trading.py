@@ -62,6 +62,9 @@ def trade(
     without_ledger: Annotated[
         bool, typer.Option("--without-ledger", help="Keep the journal only; no database, no lease.")
     ] = False,
+    steps_per_second: Annotated[
+        float, typer.Option(help="At most so many on a practice broker in lockstep; 0: as fast as they go.", min=0.0)
+    ] = 0.0,
     i_trade_real_money: Annotated[
         bool, typer.Option("--i-trade-real-money", help="The second key to a live account.")
     ] = False,
@@ -104,6 +107,7 @@ def trade(
             summary_file=summary_file,
             trade_real_money=i_trade_real_money,
             status_port=settings.trading.port,
+            steps_per_second=steps_per_second,
         )
         summary = asyncio.run(run_session(options, settings))
     text = (

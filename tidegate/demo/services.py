@@ -1,12 +1,14 @@
 """The services the demo needs, and what they cost: every real server, on free ports, ended with the demo."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from core.embedded.guarded import GuardedProcess
 from core.errors import UnavailableError
 from core.files import read_json
 from core.settings import Settings
@@ -164,7 +166,14 @@ class Trader:
     """The trader as a process of its own: no Ray driver, told everything by its command line."""
 
     def __init__(
-        self, state: Path, workspace: Path, session: str, serving_url: str, environment: Mapping[str, str], folder: Path
+        self,
+        state: Path,
+        workspace: Path,
+        session: str,
+        serving_url: str,
+        environment: Mapping[str, str],
+        folder: Path,
+        steps_per_second: float = 0.0,
     ) -> None:
         self.summary_file = folder / "summary.json"
         self._ready_file = folder / "trader.json"
@@ -174,9 +183,48 @@ class Trader:
             *("--broker-ready-file", str(folder / "practice-broker.json"), "--serving-url", serving_url),
             *("--session", session, "--state", str(state)),
             *("--ready-file", str(self._ready_file), "--summary-file", str(self.summary_file)),
+            *("--steps-per-second", str(steps_per_second)),
         ]
         self._environment = {**environment, "TIDEGATE_TRADING__PORT": "0"}
         self._workspace = workspace
+        self._process: GuardedProcess | None = None
+        self._begin = 0
+        self._url = ""
+
+    @contextmanager
+    def running(self) -> Generator[Self]:
+        """Start the trader; it is asked to end when the block does."""
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        self._begin = self._log_file.stat().st_size if self._log_file.exists() else 0
+        self._process = GuardedProcess(
+            self._command,
+            environment={**os.environ, **QUIET, **self._environment},
+            directory=self._workspace,
+            log_file=self._log_file,
+            grace_seconds=10.0,
+        )
+        with self._process.start():
+            yield self
+
+    def status(self) -> dict[str, Any]:
+        """Return what the trader says of itself; empty while it does not answer."""
+        self._url = self._url or str((read_ready_file(self._ready_file) or {}).get("status_url", ""))
+        if not self._url:
+            return {}
+        try:
+            status, answer = request("GET", f"{self._url}/status")
+        except OSError:
+            return {}
+        return answer if status == 200 and isinstance(answer, dict) else {}
+
+    def require_running(self) -> None:
+        """Do nothing while the trader runs.
+
+        Raises:
+            UnavailableError: it has ended; the message carries its last word.
+        """
+        if self._process is None or self._process.poll() is not None:
+            raise self._ended()
 
     def run(self, on_status: Callable[[dict[str, Any]], None], timeout_seconds: float = 1800.0) -> dict[str, Any]:
         """Trade until the market's data end; return the session's summary.
@@ -184,37 +232,24 @@ class Trader:
         Raises:
             UnavailableError: the trader failed or took too long; the message carries its last word.
         """
-        import os
-
-        from core.embedded.guarded import GuardedProcess
-
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        begin = self._log_file.stat().st_size if self._log_file.exists() else 0
-        process = GuardedProcess(
-            self._command,
-            environment={**os.environ, **QUIET, **self._environment},
-            directory=self._workspace,
-            log_file=self._log_file,
-            grace_seconds=10.0,
-        )
         deadline = time.monotonic() + timeout_seconds
-        with process.start():
-            url = ""
+        with self.running():
+            process = self._process
+            assert process is not None
             while (code := process.poll()) is None:
                 if time.monotonic() > deadline:
                     raise UnavailableError(
                         f"the trader did not end within {timeout_seconds:.0f} s; see {self._log_file}"
                     )
-                url = url or str((read_ready_file(self._ready_file) or {}).get("status_url", ""))
-                if url:
-                    try:
-                        status, answer = request("GET", f"{url}/status")
-                    except OSError:
-                        status, answer = 0, None
-                    if status == 200 and isinstance(answer, dict):
-                        on_status(answer)
+                if answer := self.status():
+                    on_status(answer)
                 time.sleep(0.4)
         if code != 0 or not self.summary_file.exists():
-            last = f"{last_line(self._log_file, begin)}; see {self._log_file}"
-            raise UnavailableError(f"the trader ended with code {code}: {last}")
+            raise self._ended()
         return read_json(self.summary_file)
+
+    def _ended(self) -> UnavailableError:
+        code = self._process.poll() if self._process is not None else None
+        return UnavailableError(
+            f"the trader ended with code {code}: {last_line(self._log_file, self._begin)}; see {self._log_file}"
+        )

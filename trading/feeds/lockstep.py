@@ -4,6 +4,7 @@ Two runs see the same quotes at the same market times and so decide and fill the
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import TypeVar
@@ -70,6 +71,7 @@ class LockstepFeed:
         timeout_seconds: real seconds a step's ticks may take before the broker counts as away.
         stride_seconds: market time to move on by at once; None: a whole step. Orders inside a step (execution plans,
             passive ones) need strides not longer than what they wait for: the broker is at the end of each already.
+        pause_seconds: real seconds from one request to move on to the next at least, for those who want to watch.
     """
 
     def __init__(
@@ -80,7 +82,10 @@ class LockstepFeed:
         rest_url: str,
         timeout_seconds: float = 30.0,
         stride_seconds: float | None = None,
+        pause_seconds: float = 0.0,
     ) -> None:
+        self._pause = pause_seconds
+        self._moved = 0.0  # when the last request to move on was made, by the machine's clock
         self._broker = broker
         self._clock = clock
         self._instruments = tuple(instruments)
@@ -150,6 +155,9 @@ class LockstepFeed:
         return item
 
     async def _advance(self) -> _Advance:
+        if self._pause > 0.0:
+            await asyncio.sleep(max(0.0, self._moved + self._pause - time.monotonic()))
+            self._moved = time.monotonic()
         body = {"to": to_rfc3339(self._clock.time_ns() + self._stride_ns)} if self._stride_ns else {}
         return await self._request("POST", "/clock/advance", _Advance, body)
 
