@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInputError, ConfigurationError, UnavailableError
-from serving.release.attached import why
 from serving.release.signing import secret_file
 from tidegate.mlflow_app.account import authorization
 from tidegate.mlflow_app.roles import WORKSPACE, Role
 from tidegate.platform import Addresses
-from tidegate.processes.readiness import request_json
+from tidegate.processes.readiness import request
 
 _LEAST_LETTERS = 12
+_PATIENCE_SECONDS = 30.0
+_USERS, _CREATE = "/api/2.0/mlflow/users/list", "/api/2.0/mlflow/users/create"
+_ROLES, _ASSIGN = "/api/3.0/mlflow/roles/list", "/api/3.0/mlflow/roles/assign"
 
 
 def add_account(
@@ -39,22 +41,21 @@ def add_account(
         raise BadInputError(f"the password has {len(password)} letters: use {_LEAST_LETTERS} or more")
     if name == addresses.settings.mlflow.username:
         raise BadInputError(f"{name} is the platform's own account, which decides nothing: choose another name")
-    service = _service(addresses)
     path: Path | None = None
-    present = {user["username"] for user in _users(addresses)}
+    present = {str(user["username"]): user for user in _users(addresses)}
     if name not in present:
         if password is None:
             path = folder / f"{name}.password"
             # One that is there already is of an account that a kill kept from being made.
             password = secret_file(path, secrets.token_urlsafe(18).encode()).decode()
-        _ask(lambda: service.create_user(name, password))
+        _ask(addresses, "POST", _CREATE, {"username": name, "password": password})
     elif password is not None:
         raise BadInputError(f"there is an account {name} already: change its password in MLflow, and give roles only")
-    known = _ask(lambda: {role.name: role.id for role in service.list_roles(WORKSPACE)})
-    held = _ask(lambda: {role.name for role in service.list_user_roles(name)})
+    known = {role["name"]: role["id"] for role in _ask(addresses, "GET", f"{_ROLES}?workspace={WORKSPACE}")["roles"]}
+    held = {str(role["name"]) for role in present[name]["roles"]} if name in present else set[str]()
     for role in wanted:
         if role not in held:
-            _ask(lambda r=role: service.assign_role(name, known[r]))
+            _ask(addresses, "POST", _ASSIGN, {"username": name, "role_id": known[role]})
     return {
         "name": name,
         "roles": sorted({*held, *wanted} & set(Role)),
@@ -69,7 +70,6 @@ def list_accounts(addresses: Addresses) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError, UnavailableError: as ``add_account``.
     """
-    _service(addresses)
     found: list[dict[str, Any]] = []
     for user in sorted(_users(addresses), key=lambda entry: str(entry["username"])):
         name = str(user["username"])
@@ -86,7 +86,12 @@ def _roles(roles: list[str]) -> list[Role]:
     return [Role(role) for role in dict.fromkeys(roles)]
 
 
-def _service(addresses: Addresses) -> Any:
+def _users(addresses: Addresses) -> list[dict[str, Any]]:
+    return _ask(addresses, "GET", _USERS)["users"]
+
+
+def _ask(addresses: Addresses, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Ask the registry as the platform; over HTTP, because MLflow's client of the accounts loads its whole server."""
     if addresses.settings.mlflow.authentication == "none":
         raise ConfigurationError(
             "the registry asks nobody who they are: set TIDEGATE_MLFLOW__AUTHENTICATION=basic and start the services "
@@ -94,25 +99,12 @@ def _service(addresses: Addresses) -> Any:
         )
     if not addresses.mlflow_uri.startswith("http"):
         raise UnavailableError("no MLflow server runs here: `tidegate up`, or set TIDEGATE_MLFLOW__TRACKING_URI")
-    from mlflow.server.auth.client import AuthServiceClient
-
-    return AuthServiceClient(addresses.mlflow_uri)
-
-
-def _users(addresses: Addresses) -> list[dict[str, Any]]:
-    from mlflow.server.auth.routes import LIST_USERS
-
+    header = authorization(addresses.settings)
     try:
-        header = authorization(addresses.settings)
-        return request_json("GET", f"{addresses.mlflow_uri}{LIST_USERS}", timeout_seconds=20.0, headers=header)["users"]
+        status, answer = request(method, f"{addresses.mlflow_uri}{path}", body, _PATIENCE_SECONDS, header)
     except OSError as error:
-        raise UnavailableError(f"the registry's accounts cannot be read: {error}") from error
-
-
-def _ask(call: Any) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return call()
-    except MlflowException as error:
-        raise UnavailableError(f"the registry's accounts cannot be read or changed: {why(error)}") from error
+        raise UnavailableError(f"the registry's accounts cannot be read or changed: {error}") from error
+    if status != 200:
+        why = answer.get("message", answer) if isinstance(answer, dict) else answer
+        raise UnavailableError(f"the registry refused {method} {path.partition('?')[0]} with {status}: {why}")
+    return answer
