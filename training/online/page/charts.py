@@ -94,12 +94,15 @@ def _over(
     board.axis(
         [begin + (end - begin) * part / 6 for part in range(7)], lambda value: f"{to_datetime(int(value)):{form}}"
     )
+    free = 0.0  # where the next name may begin: steps can follow each other faster than names are wide
     for phase in phases:
         if phase.start_ns > end:
             continue  # a step that was entered after the newest decision
         place = board.across(max(float(phase.start_ns), begin))
         board.segment(place, board.top - 12, place, board.height - board.bottom, "phase")
-        board.text(place + 4, board.top - 4, phase.words, "start", "phase")
+        if place >= free:
+            board.text(place + 4, board.top - 4, phase.words, "start", "phase")
+            free = place + 12.0 + 7.5 * len(phase.words)
     return board
 
 
