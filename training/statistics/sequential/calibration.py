@@ -4,7 +4,7 @@ The null is that each forecast is the law of its outcome given the past: ``P(Y =
 better law ``q`` before the outcome is paid ``q_Y / p_Y``, whose mean under the null is exactly 1 whatever ``q`` is, so
 the product over time is an e-process (Henzi and Ziegel, "Valid sequential inference on probability forecast
 performance", Biometrika 109, 2022; Arnold, Henzi and Ziegel, "Sequentially valid tests for forecast calibration",
-Annals of Applied Statistics 17, 2023, section 2). The alternatives are recalibrations of the forecast itself,
+Annals of Applied Statistics 17, 2023). The alternatives are recalibrations of the forecast itself,
 
     q_k proportional to p_k^slope * exp(shift_k),
 
@@ -12,8 +12,7 @@ over a fixed grid of slopes (below 1: the forecaster is too sure) and shifts of 
 
 Two things are dependent that a product must not take as independent: outcomes of several instruments at one time
 (their payments are averaged, which keeps the mean at 1 under any dependence) and outcomes whose horizons overlap (only
-times a whole horizon apart are used: a look then never knows part of an outcome that is still open; Arnold, Henzi and
-Ziegel discuss lagged outcomes in section 4).
+times a whole horizon apart are used: a look then never knows part of an outcome that is still open).
 """
 
 import itertools

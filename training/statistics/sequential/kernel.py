@@ -11,8 +11,8 @@ Array = NDArray[np.float64]
 
 # Shares of the wealth that are bet on every block, as a mixture with equal weights: the largest may lose four fifths
 # of its part in the worst block, the smallest one twentieth. With fixed shares nothing is learnt from the stream, so
-# that dependence between blocks cannot be bet on; Cover's argument for mixtures keeps them near the best share in
-# hindsight (Howard et al. 2021, section 3.5, and Waudby-Smith and Ramdas 2024, appendix B).
+# that dependence between blocks cannot be bet on; a mixture stays near its best share in hindsight, at the price of
+# log 5 (the method of mixtures: Howard et al. 2021; for bets: Cover, Mathematical Finance 1, 1991).
 SHARES = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
 _ABSOLUTE = np.sqrt(np.pi / 2.0)  # standard deviation over mean absolute value of a normal law
 

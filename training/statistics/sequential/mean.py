@@ -16,10 +16,10 @@ beyond the cut may hide. Nothing else is assumed of tails, variances and their c
 the past, at the level of blocks, it must not be above zero. A block has to be longer than the memory of differences.
 
 Bets: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", Journal of the Royal
-Statistical Society B 86, 2024, equations (15) and (23); e-processes: Ramdas, Grünwald, Vovk and Shafer, "Game-theoretic
-statistics and safe anytime-valid inference", Statistical Science 38, 2023, sections 2 and 4; confidence sequences:
-Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of
-Statistics 49, 2021. The threshold ``1 / alpha`` at every look is Ville's inequality.
+Statistical Society B 86, 2024, section 4, the capital process ``prod (1 + lambda_i (X_i - m))``; e-processes: Ramdas,
+Grünwald, Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 38, 2023;
+confidence sequences: Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
+sequences", Annals of Statistics 49, 2021. The threshold ``1 / alpha`` at every look is Ville's inequality.
 """
 
 import math
