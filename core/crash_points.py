@@ -62,7 +62,7 @@ CRASH_POINTS: dict[str, str] = {
 
 # What a trading session passes; the others belong to the release of a version.
 TRADER_POINTS: tuple[str, ...] = tuple(
-    name for name in CRASH_POINTS if name.partition(".")[0] not in ("release", "rollback")
+    name for name in CRASH_POINTS if name.partition(".")[0] not in ("approval", "release", "rollback")
 )
 
 
