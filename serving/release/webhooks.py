@@ -1,7 +1,7 @@
 """Webhooks of the registry: MLflow tells of a tag or an alias, and the watcher looks at once, not a second later.
 
-A webhook decides nothing: it names no user, may be lost, repeated or forged; what counts is what the watcher then reads.
-Still it is checked before anything is done for it: signature, age, and that it was not seen before.
+A webhook decides nothing: it names no user, may be lost, repeated or forged; what the watcher then reads counts. Still
+it is checked before anything is done for it: signature, age, and that it was not seen before.
 """
 
 import base64
