@@ -70,9 +70,7 @@ def tags_of(release: Release, history: Sequence[TransitionRecord], revision: int
 
 def timeline(history: Sequence[TransitionRecord], longest: int = _LONGEST_TAG) -> str:
     """Return a release's transitions as lines for people; of one that is too long the last lines."""
-    lines = [
-        f"{moment(r.time_ns)}  {r.before or 'new'} → {state_words(r)}  by {r.actor}: {r.reason}" for r in history
-    ]
+    lines = [f"{moment(r.time_ns)}  {r.before or 'new'} → {state_words(r)}  by {r.actor}: {r.reason}" for r in history]
     while len(lines) > 1 and sum(map(len, lines)) + len(lines) > longest:
         lines.pop(0)
     return "\n".join(lines)[:longest]

@@ -191,7 +191,7 @@ async def test_a_policy_reaches_the_replica_under_load_and_is_taken_back(
 
     async def until(revision: int) -> None:
         async with asyncio.timeout(20):
-            while revision not in revisions[-1:]:
+            while revision not in revisions[-1:]:  # noqa: ASYNC110 - asked over HTTP
                 await asyncio.sleep(0.005)
 
     taken: set[int] = set()
