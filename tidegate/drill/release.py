@@ -1,9 +1,10 @@
 """Two releases on a simulated market, every component real: a better model comes through, a worse one is taken back.
 
-A first champion knows next to nothing. A version that has learnt the market's momentum, and later one that was trained
-where the momentum had the other sign, are approved in the registry by setting the tag ``approval``, as the reviewers'
-page does. Everything after that happens by itself: the release service turns the tag into a signed record, takes the
-version through shadow and canary, and promotes it or takes it back, while a trader trades.
+A first champion was trained where there was nothing to learn. A version that has learnt the momentum of the market, and
+later one that was trained where the momentum had the other sign, are approved in the registry by setting the tag
+``approval``, as the reviewers' page does. Everything after that happens by itself: the release service turns the tag
+into a signed record, takes the version through shadow and canary, and promotes it or takes it back, while a trader
+trades.
 """
 
 import time
@@ -33,7 +34,11 @@ from tidegate.workspace import create_workspace, merge, pipeline_environment
 MARKET = "planted"
 STRATEGY = f"tidegate-{MARKET}"
 _PER_SECOND = 8.0  # decision times: slow enough that the release service looks between them
-_WEAK = {"models": {"xgboost": {"rounds": 6, "early_stopping": 3, "learning_rate": 0.3, "maximum_depth": 1}}}
+_TRAINED = (  # which version, on which market
+    ("champion", "aimless", " where there is nothing to learn"),
+    ("better", MARKET, ""),
+    ("worse", "reversed", " where the momentum has the other sign"),
+)
 _POLICY: Mapping[str, Any] = {
     "data": {"holdout": {"days": 240}},  # some eight minutes of trading at this pace
     # Fewer outcomes than a desk would ask for: the planted difference is large, and nobody waits for weeks here.
@@ -88,19 +93,18 @@ def run_release_drill(
     quiet_this_process()
     story = ReleaseStory()
     state, overlay = settings.state, merge(market_overlay(MARKET), _POLICY)
-    workspace, elsewhere = state / "drill" / MARKET, state / "drill" / "reversed"
+    workspace = state / "drill" / MARKET
     with ExitStack() as stack:
         supervisor = stack.enter_context(Supervisor(state, lambda event: None))
         say("starting PostgreSQL, Redis, MLflow and Prefect")
         addresses = stack.enter_context(services.demo_platform(settings, supervisor))
         begin = time.monotonic()
-        names = ("champion", "better", "worse")
-        turned = str(Path(str(overlay["data"]["path"])).with_name("reversed.yaml"))
-        overlays = (merge(overlay, _WEAK), overlay, merge(overlay, {"data": {"path": turned}}))
         versions: dict[str, str] = {}
-        for name, folder, parameters in zip(names, (workspace, workspace, elsewhere), overlays, strict=True):
-            say(f"training the {name}" + (" on a market of the other sign" if name == "worse" else ""))
-            versions[name] = _train(addresses, create_workspace(folder, parameters))
+        for name, market, words in _TRAINED:
+            say(f"training the {name}{words}")
+            path = str(Path(str(overlay["data"]["path"])).with_name(f"{market}.yaml"))
+            folder = workspace if market == MARKET else state / "drill" / market
+            versions[name] = _train(addresses, create_workspace(folder, merge(overlay, {"data": {"path": path}})))
         story.seconds["training"] = time.monotonic() - begin
         params = read_params(workspace / "params.yaml")
         approve_version(

@@ -206,6 +206,9 @@ async def test_a_policy_reaches_the_replica_under_load_and_is_taken_back(
             await until(back.revision)
         stop.set()
         await asyncio.gather(*tasks)
+    async with asyncio.timeout(20):  # a replica writes its figures four times a second
+        while read_replicas(server.state)[0].revisions != {"tidegate-test": back.revision}:  # noqa: ASYNC110 - a file
+            await asyncio.sleep(0.05)
     (replica,) = read_replicas(server.state)
     (process,) = [p for p in server.descendants() if p.cmdline()[0].startswith("ray::ServeReplica")]
     assert (replica.pid, replica.revisions) == (process.pid, {"tidegate-test": back.revision})
