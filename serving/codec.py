@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from core.domain import CLASSES, AnsweredBy, PredictionRequest
 from core.errors import BadInputError
+from core.stage import one_line
 from serving.answer import ARMS, Answer, AnswerHeader
 from serving.traffic.policy import Arm
 
@@ -178,7 +179,7 @@ def decode_json_request(body: bytes) -> PredictionRequest:
     try:
         document = _json_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"request body: {error}") from None
+        raise BadInputError(f"request body: {one_line(str(error))}") from None
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, as in the binary form
             features = np.array(document.features, dtype=np.float32)
@@ -264,7 +265,7 @@ def _unframe(magic: bytes, body: bytes, decoder: "msgspec.msgpack.Decoder[Header
     try:
         header = decoder.decode(memoryview(body)[_PREFIX.size : end])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"header: {error}") from None
+        raise BadInputError(f"header: {one_line(str(error))}") from None
     return header, end + (-end % _ALIGNMENT)
 
 

@@ -62,17 +62,20 @@ class ReleasePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         CanaryStep(share=0.5, maximum_days=180.0, tests=("benefit", "harm", "calibration")),
     )
     hand_over: HandOver = HandOver()
+    online: dict[str, Any] = {}  # the section ``online`` of that moment: how outcomes become blocks is a rule, too
 
     @classmethod
     def read(cls, params: Mapping[str, Any]) -> Self:
-        """Read the section of ``params.yaml``.
+        """Read the section of ``params.yaml``, and keep the section ``online`` with it.
 
         Raises:
             BadInputError: a value is missing, unknown, of the wrong type or out of range; the message names it.
         """
         policy = section(params, "release", cls)
+        if policy.online:
+            raise BadInputError("release parameters: online is a section of its own in params.yaml")
         policy.check()
-        return policy
+        return msgspec.structs.replace(policy, online=dict(params.get("online") or {}))
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:

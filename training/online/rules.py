@@ -72,8 +72,13 @@ class OnlineRules:
         return max(self.settings.block_steps, self.sizing.horizon)
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any], alphas: Alphas | None = None) -> "OnlineRules":
-        """Build from a whole ``params.yaml``, as the trader builds its own; ``alphas`` are those of an open release.
+    def from_params(
+        cls, params: Mapping[str, Any], alphas: Alphas | None = None, online: Mapping[str, Any] | None = None
+    ) -> "OnlineRules":
+        """Build from a whole ``params.yaml``, as the trader builds its own.
+
+        ``alphas`` and ``online`` are those of an open release: blocks cut anew would be
+        other tests. None: those of ``params``.
 
         Raises:
             BadInputError: a section is missing or wrong.
@@ -86,7 +91,7 @@ class OnlineRules:
             ),
             outcomes_known=required(params, "labels").get("kind", "fixed_horizon") == "fixed_horizon",
             alphas=alphas or ReleasePolicy.read(params).alpha,
-            settings=OnlineSettings.from_params(params),
+            settings=OnlineSettings.from_params({"online": online} if online else params),
         )
 
 

@@ -44,7 +44,8 @@ def findings_of_release(engine: sa.Engine, release: Release, params: Mapping[str
         BadInputError: a section of the parameters is missing or wrong.
         UnavailableError: the database does not answer.
     """
-    rules = OnlineRules.from_params(params, policy_of(release).alpha)
+    policy = policy_of(release)
+    rules = OnlineRules.from_params(params, policy.alpha, policy.online)
     try:
         return findings_of(engine, comparison_of(release), rules)
     except DBAPIError as error:
@@ -74,7 +75,7 @@ def chapter_of(
         UnavailableError: the database does not answer.
     """
     policy = policy_of(release)
-    rules = OnlineRules.from_params(params, policy.alpha)
+    rules = OnlineRules.from_params(params, policy.alpha, policy.online)
     confidence = rules.settings.confidence
     if not release.against or not release.compared_ns:
         return Chapter(release, history, policy, None, None, confidence)

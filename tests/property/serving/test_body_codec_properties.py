@@ -1,6 +1,7 @@
 """Whatever is encoded comes back bit for bit; whatever else arrives is refused in one line."""
 
 import json
+import struct
 from pathlib import Path
 
 import msgspec
@@ -86,6 +87,14 @@ def test_a_damaged_body_is_a_request_or_one_clear_line(request: PredictionReques
         assert "\n" not in error.message
     else:
         assert decoded.features.shape[0] == len(decoded.instruments) == len(decoded.decision_ids)
+
+
+def test_a_name_with_a_line_break_is_still_one_line() -> None:
+    header = msgspec.msgpack.encode({"\nstrategy": "x"})
+    body = struct.pack("<4sI", codec.REQUEST_MAGIC, len(header)) + header
+    with pytest.raises(BadInputError) as caught:
+        codec.decode_request(body)
+    assert "\n" not in caught.value.message
 
 
 @given(st.binary(max_size=300))

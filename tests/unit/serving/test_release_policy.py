@@ -17,7 +17,9 @@ STEP = {"share": 0.1, "minimum_decisions": 10, "minimum_blocks": 1, "maximum_day
 
 
 def test_the_repositorys_parameters_are_the_defaults() -> None:
-    assert ReleasePolicy.read(read_params(REPOSITORY / "params.yaml")) == ReleasePolicy.read({}) == ReleasePolicy()
+    params = read_params(REPOSITORY / "params.yaml")
+    assert ReleasePolicy.read({"release": params["release"]}) == ReleasePolicy.read({}) == ReleasePolicy()
+    assert ReleasePolicy.read(params).online == params["online"]
     assert ReleasePolicy.of(QUICK.document()) == QUICK
     assert ReleasePolicy.of({}) == ReleasePolicy()
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import BadInputError
 from core.params import read_params
-from serving.release.policy import Alphas
+from serving.release.policy import Alphas, ReleasePolicy
 from trading.strategy.decide import PortfolioLimits
 from trading.strategy.sizing import SizingParameters
 from training.online import Comparison, OnlineRules, OnlineSettings
@@ -186,3 +186,13 @@ def test_the_section_of_the_repository_is_read_and_wrong_values_are_refused() ->
     for wrong in ({"block_steps": 0}, {"confidence": 1.0}, {"gain_bound": 9.0}, {"bets": "all"}, {"warm_blocks": "x"}):
         with pytest.raises(BadInputError, match=r"online|cut|block"):
             OnlineRules.from_params(params | {"online": wrong})
+
+
+def test_a_release_keeps_the_blocks_it_was_opened_with() -> None:
+    params = read_params()
+    opened = ReleasePolicy.of(ReleasePolicy.read(params).document())
+    changed = params | {"online": {"block_steps": 50}}
+    assert OnlineRules.from_params(changed, opened.alpha, opened.online).settings == OnlineSettings()
+    assert OnlineRules.from_params(changed).settings.block_steps == 50
+    with pytest.raises(BadInputError, match="section of its own"):
+        ReleasePolicy.read(params | {"release": {"online": {"block_steps": 1}}})
