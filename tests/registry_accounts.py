@@ -14,12 +14,12 @@ from tidegate.mlflow_app.account import PROVIDER
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORDS = {
-    "rita": "a-long-word-for-rita",
-    "rolf": "a-long-word-for-rolf",
-    "erik": "a-long-word-for-erik",
-    "dora": "a-long-word-for-dora",
+    "reviewer_one": "a-long-word-for-reviewer_one",
+    "reviewer_two": "a-long-word-for-reviewer_two",
+    "engineer_one": "a-long-word-for-engineer_one",
+    "desk_one": "a-long-word-for-desk_one",
 }
-ROLES = {"rita": "reviewer", "rolf": "reviewer", "erik": "engineer", "dora": "desk"}
+ROLES = {"reviewer_one": "reviewer", "reviewer_two": "reviewer", "engineer_one": "engineer", "desk_one": "desk"}
 
 
 def plugins(folder: Path) -> None:

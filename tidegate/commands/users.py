@@ -25,7 +25,7 @@ def add(
     A drawn password is put into a file under `keys` of the state directory that only you can read; hand it over and
     remove it. Needs `TIDEGATE_MLFLOW__AUTHENTICATION=basic` and a running registry (`tidegate up`).
 
-    Example: tidegate users add rita --role reviewer
+    Example: tidegate users add reviewer_one --role reviewer
     """
     settings = load_settings(state, "users")
     from tidegate.accounts import add_account

@@ -134,49 +134,56 @@ def decide(registry: Registry, room: ReviewRoom, user: str, decision: str, reaso
 
 
 def test_a_reviewer_approves_and_everybody_else_is_refused_and_recorded(registry: Registry, room: ReviewRoom) -> None:
-    for user in ("erik", "dora"):
+    for user in ("engineer_one", "desk_one"):
         assert registry.tag(user, room.name, "1", "approval", "approved") == 403
     alias = {"name": room.name, "alias": "champion", "version": "01"}
-    assert registry.call("erik", "POST", "registered-models/alias", alias)[0] == 403
+    assert registry.call("engineer_one", "POST", "registered-models/alias", alias)[0] == 403
     with pytest.raises(Exception, match="only accounts of role reviewer"):  # the platform itself, an administrator
         room.tag(approval="approved")
     assert look(room, registry) == [] and "approval" not in room.tags()
     refused = room.alerts.records()
     assert [record.problem for record in refused] == ["refused_change"] * 4
-    assert refused[0].words.startswith("erik (engineer) was refused to set_tag approval approved of version 1")
+    assert refused[0].words.startswith("engineer_one (engineer) was refused to set_tag approval approved of version 1")
 
-    decide(registry, room, "rita", "approved", "the evidence holds")
+    decide(registry, room, "reviewer_one", "approved", "the evidence holds")
     (decision,) = look(room, registry)
     (record,) = room.ledger.verify_chain()
-    assert (record.user, record.by, record.authentication) == ("rita", "rita", Authentication.MLFLOW_BASIC_AUTH)
+    assert (record.user, record.by, record.authentication) == (
+        "reviewer_one",
+        "reviewer_one",
+        Authentication.MLFLOW_BASIC_AUTH,
+    )
     assert (record.decision, record.reason, record.signed) == (Decision.APPROVED, "the evidence holds", True)
     assert decision.record == record
-    assert "approved for paper by rita" in room.tags()["approval_status"]
+    assert "approved for paper by reviewer_one" in room.tags()["approval_status"]
     assert look(room, registry) == [] and len(room.alerts.records()) == 4
     # The engineer may still do an engineer's work.
-    assert registry.tag("erik", room.name, "1", "note", "retrained on Friday") == 200
+    assert registry.tag("engineer_one", room.name, "1", "note", "retrained on Friday") == 200
     # Live needs an account, and has one: another scope is another decision, with a reason of its own.
-    assert registry.tag("rita", room.name, "1", "approval_scope", "live") == 200
+    assert registry.tag("reviewer_one", room.name, "1", "approval_scope", "live") == 200
     assert look(room, registry) == []
-    assert registry.tag("rita", room.name, "1", "approval_reason", "a month of paper") == 200
+    assert registry.tag("reviewer_one", room.name, "1", "approval_reason", "a month of paper") == 200
     (live,) = look(room, registry)
     assert live.record is not None and live.record.scope is Scope.LIVE
 
 
 def test_two_must_approve_and_one_person_is_one(registry: Registry, room: ReviewRoom) -> None:
-    decide(registry, room, "rita", "approved", "good")
+    decide(registry, room, "reviewer_one", "approved", "good")
     assert [d.outcome for d in look(room, registry, four_eyes=True)] == [Outcome.SUPPORTED]
     assert "approval" not in room.tags() and room.tags()["approval_status"].startswith("1 of 2")
     assert look(room, registry, four_eyes=True) == []
-    decide(registry, room, "rita", "approved", "very good")
+    decide(registry, room, "reviewer_one", "approved", "very good")
     (again,) = look(room, registry, four_eyes=True)
     assert again.outcome is Outcome.REFUSED and "a second person must" in again.words
-    assert registry.tag("rolf", room.name, "1", "approval", "approved") == 200
+    assert registry.tag("reviewer_two", room.name, "1", "approval", "approved") == 200
     look(room, registry, four_eyes=True)
-    assert "one person decides" in room.tags()["approval_status"]  # the reason is still rita's
-    assert registry.tag("rolf", room.name, "1", "approval_reason", "I agree") == 200
+    assert "one person decides" in room.tags()["approval_status"]  # the reason is still reviewer_one's
+    assert registry.tag("reviewer_two", room.name, "1", "approval_reason", "I agree") == 200
     (second,) = look(room, registry, four_eyes=True)
-    assert second.record is not None and (second.record.decision, second.record.user) == (Decision.APPROVED, "rolf")
+    assert second.record is not None and (second.record.decision, second.record.user) == (
+        Decision.APPROVED,
+        "reviewer_two",
+    )
     assert [r.decision for r in room.ledger.verify_chain()] == [Decision.SUPPORTED, Decision.APPROVED]
 
 
@@ -199,7 +206,7 @@ def test_webhooks_wake_and_a_bad_signature_changes_nothing(
     registry: Registry, room: ReviewRoom, listener: Listener
 ) -> None:
     listener.woken.clear()
-    decide(registry, room, "rita", "rejected", "no")
+    decide(registry, room, "reviewer_one", "rejected", "no")
     assert listener.woken.wait(30)
     event = listener.events[-1]
     assert (event.entity, event.action) in {("model_version", "created"), ("model_version_tag", "set")}
@@ -232,11 +239,11 @@ def test_accounts_and_secrets_are_kept_apart(registry: Registry) -> None:
     secret = password_file(registry.settings)
     assert secret.stat().st_mode & 0o777 == 0o600
     logs = "".join(path.read_text(errors="replace") for path in (registry.settings.state / "logs").iterdir())
-    assert secret.read_text().strip() not in logs and PASSWORDS["rita"] not in logs
+    assert secret.read_text().strip() not in logs and PASSWORDS["reviewer_one"] not in logs
     (health,) = [h for h in check_all(read_records(registry.settings.state)) if h.name == "mlflow"]
     assert health.answers
     # Nobody gets a shell from the registry.
-    assert registry.call("dora", "GET", "../../3.0/mlflow/assistant/config", {})[0] in (403, 404)
+    assert registry.call("desk_one", "GET", "../../3.0/mlflow/assistant/config", {})[0] in (403, 404)
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium")
@@ -248,7 +255,7 @@ def test_a_reviewer_sets_the_tags_in_a_browser(registry: Registry, room: ReviewR
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         context = browser.new_context(
-            http_credentials={"username": "rita", "password": PASSWORDS["rita"]},
+            http_credentials={"username": "reviewer_one", "password": PASSWORDS["reviewer_one"]},
             viewport={"width": 1280, "height": 1000},
         )
         page = context.new_page()
@@ -279,12 +286,12 @@ def test_a_reviewer_sets_the_tags_in_a_browser(registry: Registry, room: ReviewR
         add("approval_reason", "Sharpe ratio holds at twice the spread; drift is low")
         (decision,) = look(room, registry)
         show()
-        page.get_by_role("cell", name="approved for paper by rita").wait_for()
+        page.get_by_role("cell", name="approved for paper by reviewer_one").wait_for()
         page.screenshot(path=folder / "reviewer-recorded.png")
         browser.close()
     (record,) = room.ledger.verify_chain()
     assert decision.record == record
-    assert (record.user, record.reason) == ("rita", "Sharpe ratio holds at twice the spread; drift is low")
+    assert (record.user, record.reason) == ("reviewer_one", "Sharpe ratio holds at twice the spread; drift is low")
     assert len(list(folder.glob("reviewer-*.png"))) == 4
 
 

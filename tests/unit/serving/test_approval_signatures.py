@@ -30,9 +30,9 @@ def written(folder: Path, count: int = 3) -> tuple[sa.Engine, ApprovalKeys, list
             evidence_digest="e" * 64,
             decision=Decision.APPROVED,
             scope=Scope.PAPER,
-            by="rita",
+            by="reviewer_one",
             reason="read",
-            user="rita",
+            user="reviewer_one",
             authentication=Authentication.MLFLOW_BASIC_AUTH,
         )
         for number in range(count)
@@ -108,7 +108,7 @@ def test_records_from_before_signatures_hold_and_signed_ones_follow(tmp_path: Pa
         evidence_digest="e" * 64,
         decision=Decision.REJECTED,
         scope=Scope.PAPER,
-        by="rita",
+        by="reviewer_one",
         reason="read",
     )
     assert [record.signed for record in ledger.verify_chain()] == [False, True]
@@ -135,7 +135,14 @@ def test_every_changed_byte_of_the_log_of_changes_is_found(
     folder = tmp_path_factory.mktemp("log")
     log = AccessLog(folder / "access.jsonl", folder / "access.key", clock=lambda: 1)
     for number in range(3):
-        log.write(user="rita", roles=("reviewer",), action="set_tag", model_name="m", version=str(number), allowed=True)
+        log.write(
+            user="reviewer_one",
+            roles=("reviewer",),
+            action="set_tag",
+            model_name="m",
+            version=str(number),
+            allowed=True,
+        )
     content = bytearray(log.path.read_bytes())
     if bit == 9:
         content[content.index(b"model_name")] = 13
@@ -152,7 +159,7 @@ def test_every_changed_byte_of_the_log_of_changes_is_found(
 
 def test_a_line_that_a_kill_cut_off_is_written_over_and_a_lost_end_is_found(tmp_path: Path) -> None:
     def write(log: AccessLog) -> None:
-        log.write(user="rita", roles=(), action="set_tag", model_name="m", allowed=False, words="no")
+        log.write(user="reviewer_one", roles=(), action="set_tag", model_name="m", allowed=False, words="no")
 
     log = AccessLog(tmp_path / "access.jsonl", tmp_path / "access.key")
     write(log)

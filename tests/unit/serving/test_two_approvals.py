@@ -33,30 +33,30 @@ def test_two_accounts_and_none_of_them_the_trainer(tmp_path: Path) -> None:
             user=user,
             authentication=Authentication.MLFLOW_BASIC_AUTH,
             four_eyes=True,
-            registered_by="erik",
+            registered_by="engineer_one",
             **more,
         )
 
     def standing() -> Approval | None:
         return ledger.standing(package.model_digest, strategy=package.manifest.strategy)
 
-    with pytest.raises(RefusedError, match="Erik registered version 1"):
-        say("Erik")
+    with pytest.raises(RefusedError, match="Engineer_one registered version 1"):
+        say("Engineer_one")
     with pytest.raises(RefusedError, match="asks nobody who they are"):
         say("")
-    first = say("rita", review="r1")
+    first = say("reviewer_one", review="r1")
     assert first.decision is Decision.SUPPORTED and standing() is None
-    assert say("rita", review="r1") == first  # the same decision read again after a kill
-    with pytest.raises(RefusedError, match="RITA has approved version 1 already"):
-        say("RITA")
+    assert say("reviewer_one", review="r1") == first  # the same decision read again after a kill
+    with pytest.raises(RefusedError, match="REVIEWER_ONE has approved version 1 already"):
+        say("REVIEWER_ONE")
     # For another scope the count begins anew, and the first scope's stays.
-    assert say("rolf", scope=Scope.LIVE).decision is Decision.SUPPORTED
-    second = say("rolf")
+    assert say("reviewer_two", scope=Scope.LIVE).decision is Decision.SUPPORTED
+    second = say("reviewer_two")
     assert second.decision is Decision.APPROVED and standing() == second
     # A first voice for live withdraws nothing; a rejection by one does, and then two are needed again.
-    assert say("rita", scope=Scope.LIVE).decision is Decision.SUPPORTED
+    assert say("reviewer_one", scope=Scope.LIVE).decision is Decision.SUPPORTED
     assert standing() == second
-    say("rita", decision=Decision.REJECTED)
+    say("reviewer_one", decision=Decision.REJECTED)
     assert standing() is None
-    assert say("rolf").decision is Decision.SUPPORTED
+    assert say("reviewer_two").decision is Decision.SUPPORTED
     engine.dispose()
