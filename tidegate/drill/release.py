@@ -16,6 +16,7 @@ from typing import Any
 
 from core.errors import TidegateError, UnavailableError
 from core.files import write_json
+from core.journal import read_entries
 from core.params import read_params
 from core.settings import Settings
 from serving.release.publish import registry_client
@@ -30,6 +31,8 @@ from tidegate.release_page import write_release_page
 from tidegate.services.environment import quiet_this_process
 from tidegate.services.release import release_service
 from tidegate.workspace import create_workspace, merge, pipeline_environment
+from trading import records
+from trading.trader import JOURNAL
 
 MARKET = "planted"
 STRATEGY = f"tidegate-{MARKET}"
@@ -132,6 +135,7 @@ def run_release_drill(
                     page = write_release_page(addresses, STRATEGY, ended["release"], params)
                     story.pages.append(page["page"])
             story.session = trader.status()
+        story.session |= _answers(folder)
         _judge(addresses, story, versions)
     write_json(state / "reports" / "release-drill.json", {**vars(story), "versions": versions})
     return story
@@ -190,6 +194,19 @@ def _over(release: Release) -> bool:
     return settled and release.applied >= release.sequence
 
 
+def _answers(session: Path) -> dict[str, int]:
+    """Return from the trader's journal how many steps it missed, and who answered its decisions."""
+    found = {"steps_missed": 0, "answered_by_serve": 0, "answered_by_local": 0}
+    for entry in read_entries(session / JOURNAL):
+        record = records.decode(entry)
+        if isinstance(record, records.StepMissed):
+            found["steps_missed"] += 1
+        elif isinstance(record, records.PredictionsMade):
+            for prediction in record.predictions:
+                found[f"answered_by_{prediction.answered_by}"] += 1
+    return found
+
+
 def _judge(addresses: Addresses, story: ReleaseStory, versions: Mapping[str, str]) -> None:
     """Say what is not as it must be."""
     if story.better.get("state") != "champion":
@@ -208,5 +225,5 @@ def _judge(addresses: Addresses, story: ReleaseStory, versions: Mapping[str, str
         losers = [one for one in room.releases.releases(STRATEGY) if one.version == versions["worse"]]
         if losers and room.approvals.standing(losers[-1].model_digest, strategy=STRATEGY) is not None:
             story.problems.append("the worse version is not barred")
-    if story.session.get("steps_missed", 0):
+    if story.session["steps_missed"]:
         story.problems.append(f"the trader missed {story.session['steps_missed']} steps")

@@ -1,6 +1,7 @@
 """What the rules of a release are asked with on this platform: the online tests' findings and the market's time."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -82,6 +83,8 @@ def chapter_of(
     last = history[-1].figures.get("findings") if not release.open else None
     until = None if last is None else int(last["time_ns"])
     comparison = comparison_of(release)
+    if not release.open:
+        comparison = replace(comparison, step_since_ns=None)  # of the whole: its last step was over when it ended
     try:
         steps = [
             step

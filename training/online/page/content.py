@@ -61,7 +61,7 @@ def release_page(chapter: Chapter) -> str:
             tone=tone,
             banner=_banner(chapter),
             waits=missing(release, chapter.policy, findings),
-            cards=_cards(findings, series, chapter.confidence),
+            cards=_cards(release, findings, series, chapter.confidence),
             moments=[_moment(record) for record in chapter.history],
             arms=_arms(chapter),
             charts=drawn,
@@ -91,14 +91,16 @@ def _phases(chapter: Chapter) -> list[Phase]:
     return found
 
 
-def _cards(findings: Findings | None, series: ComparisonSeries | None, confidence: float) -> list[dict[str, str]]:
+def _cards(
+    release: Release, findings: Findings | None, series: ComparisonSeries | None, confidence: float
+) -> list[dict[str, str]]:
     if findings is None:
         return []
     bounds = findings.difference
     cards = [
         {
             "value": f"{findings.decisions:,}",
-            "title": "paired decisions of this step",
+            "title": "paired decisions of this step" if release.open else "paired decisions",
             "more": f"{findings.pending} open",
         },
         {
