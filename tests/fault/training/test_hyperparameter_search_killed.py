@@ -1,5 +1,6 @@
 """A search that is killed again and again – as a whole, by its worker, by its database – counts every trial once."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -91,7 +92,8 @@ class Search:
     def kill_workers(self) -> None:
         """Kill every worker, and wait until the search has said something after that."""
         for worker in self.workers():
-            worker.kill()
+            with contextlib.suppress(psutil.Error):
+                worker.kill()
         said = len(self.lines)
         deadline = time.monotonic() + 60.0
         while len(self.lines) == said and time.monotonic() < deadline:
@@ -99,8 +101,12 @@ class Search:
             time.sleep(0.01)
 
     def workers(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+        found: list[psutil.Process] = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.Error):  # one that was killed a moment ago has no command line any more
+                if any("spawn_main" in word for word in child.cmdline()):
+                    found.append(child)
+        return found
 
     def kill(self) -> list[psutil.Process]:
         """Kill the coordinator alone; its workers must end by themselves."""

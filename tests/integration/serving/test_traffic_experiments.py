@@ -1,19 +1,19 @@
 """Experiments beside the champion: only approved versions, never beside a release, ended by hand."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 from release_room import NAME, Desk, findings, make_desk, make_registry
-from typer.testing import CliRunner
 
 from core.errors import BadInputError, RefusedError
 from serving.release.approvals import Decision
 from serving.release.findings import ArmFigures
 from serving.traffic.assignment import assigned
 from serving.traffic.policy import Blend, Mode, Traffic, Weighting
-from tidegate.cli import app
 from tidegate.traffic import (
     begin_experiment,
     describe_arm,
@@ -72,10 +72,12 @@ def test_an_experiment_from_its_refusals_to_its_end(desk: Desk) -> None:
         begin_experiment(room, NAME, "2", AB)
     assert room.approvals.records()[-1].decision is Decision.REJECTED
 
-    shown = CliRunner().invoke(
-        app, ["traffic", "show", "--model", NAME, "--state", str(room.store.root.parent), "--json"]
+    words = ["traffic", "show", "--model", NAME, "--state", str(room.store.root.parent), "--json"]
+    # A process of its own: settings are read once in each.
+    shown = subprocess.run(
+        [sys.executable, "-m", "tidegate.cli", *words], capture_output=True, text=True, timeout=120, check=False
     )
-    assert shown.exit_code == 0
+    assert shown.returncode == 0, shown.stderr
     assert [row["revision"] for row in json.loads(shown.stdout.splitlines()[-1])["revisions"]] == [3, 2, 1]
 
 
