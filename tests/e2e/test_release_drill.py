@@ -65,7 +65,8 @@ def test_one_approval_in_the_page_and_the_rest_goes_by_itself(tmp_path: Path, mo
     client = registry_client(
         registry_settings(Addresses(settings, settings.state, mlflow_uri=settings.mlflow_tracking_uri))
     )
-    for version in approved:
-        tags = client.get_model_version(STRATEGY, version).tags
-        assert tags["approval"] == "approved"
-        assert any(name.startswith("release.") for name in tags), "the registry's page tells how it ended"
+    better, worse = (client.get_model_version(STRATEGY, version).tags for version in approved)
+    assert (better["approval"], better["release.state"]) == ("approved", "champion")
+    assert worse["release.state"] == "rolled_back"
+    assert "approval" not in worse, "what was taken back is barred: its approval stands no longer"
+    assert "approved anew" in worse["release.barred"]
