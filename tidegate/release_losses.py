@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.errors import UnavailableError
+from core.database.transactions import away
 from serving.traffic.pointer import Pointer, Standing
 from serving.traffic.policy import Arm
 from trading.ledger import tables
@@ -53,8 +53,7 @@ def losses(engine: sa.Engine, policy: Pointer, since_revision: int) -> list[Loss
             rows = {session: _decisions(connection, session, since_revision) for session in sessions}
             fills = {session: _fills(connection, session, rows[session]) for session in sessions if rows[session]}
     except SQLAlchemyError as error:
-        line = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise UnavailableError(f"the trader's ledger does not answer: {line}") from error
+        raise away("the trader's ledger does not answer", error) from error
     found: list[Loss] = []
     for arm, standing in ((Arm.CHAMPION, policy.champion), (Arm.CHALLENGER, policy.challenger)):
         if standing is None:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import Clock, LiveClock
+from core.database.transactions import away, lock_for_writing
 from core.digest import digest_value
 from core.errors import IntegrityError, UnavailableError
 from core.logging import get_logger
@@ -131,10 +132,7 @@ class AlertLedger:
                 if not changes(_read(connection)):
                     return []
                 connection.rollback()
-                if self._engine.dialect.name == "sqlite":
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                else:
-                    connection.execute(sa.text("LOCK TABLE release_alerts IN EXCLUSIVE MODE"))
+                lock_for_writing(connection, alerts_table)
                 records, written = _read(connection), list[AlertRecord]()
                 for event, found in cast(list[tuple[Event, Found]], changes(records)):
                     last = written[-1] if written else records[-1] if records else None
@@ -188,5 +186,4 @@ def _found(record: AlertRecord) -> Found:
 
 
 def _unavailable(error: SQLAlchemyError) -> UnavailableError:
-    line = str(getattr(error, "orig", None) or error).splitlines()[0]
-    return UnavailableError(f"the release alerts cannot be written: {line}")
+    return away("the release alerts cannot be written", error)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import Clock, LiveClock
 from core.database import metadata
+from core.database.transactions import away, lock_for_writing, of_one_moment
 from core.errors import BadInputError, IntegrityError, RefusedError, UnavailableError
 from core.settings import get_settings
 from serving.release.approval import Approval, Authentication, Decision, Scope
@@ -118,10 +119,7 @@ class ApprovalLedger:
             raise BadInputError("an approval needs a person and a reason: give both `by` and `reason`")
         try:
             with self.engine.connect() as connection:
-                if self.engine.dialect.name == "sqlite":
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                else:
-                    connection.execute(sa.text("LOCK TABLE approvals_head IN EXCLUSIVE MODE"))
+                lock_for_writing(connection, head_table)
                 if review:
                     known = _read(connection, approvals_table.c.sequence.asc(), approvals_table.c.review == review)
                     if known:
@@ -205,10 +203,7 @@ class ApprovalLedger:
         try:
             with self.engine.connect() as connection:
                 # Head and records must be of one moment, or an append in between would look like a break.
-                if self.engine.dialect.name == "sqlite":
-                    connection.exec_driver_sql("BEGIN")
-                else:
-                    connection = connection.execution_options(isolation_level="REPEATABLE READ")
+                connection = of_one_moment(connection)
                 head = connection.execute(sa.select(head_table.c.sequence, head_table.c.hash)).one_or_none()
                 records = _read(connection, approvals_table.c.sequence.asc())
         except SQLAlchemyError as error:
@@ -311,5 +306,4 @@ def _broken(words: str) -> IntegrityError:
 
 
 def _unavailable(error: SQLAlchemyError) -> UnavailableError:
-    line = str(getattr(error, "orig", None) or error).splitlines()[0]
-    return UnavailableError(f"approval ledger does not answer: {line}")
+    return away("approval ledger does not answer", error)

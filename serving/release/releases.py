@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import Clock, LiveClock
 from core.crash_points import reach
+from core.database.transactions import away, lock_for_writing, of_one_moment
 from core.digest import canonical_json
 from core.errors import BadInputError, RefusedError, UnavailableError
 from serving.release.approval import Approval
@@ -227,10 +228,7 @@ class Releases:
         """
 
         def read(connection: sa.Connection) -> tuple[tuple[int, str] | None, list[TransitionRecord], list[Release]]:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")
-            else:
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            connection = of_one_moment(connection)
             head = read_head(connection)
             return head, read_records(connection), read_releases(connection)
 
@@ -347,10 +345,7 @@ class Releases:
         """Run a write alone: PostgreSQL locks the head table, SQLite takes the write lock before it reads."""
         try:
             with self._engine.connect() as connection:
-                if self._engine.dialect.name == "sqlite":
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                else:
-                    connection.execute(sa.text("LOCK TABLE releases_head IN EXCLUSIVE MODE"))
+                lock_for_writing(connection, head_table)
                 result = write(connection)
                 connection.commit()
         except DuplicateError as error:
@@ -386,5 +381,4 @@ def _none(release_id: str) -> str:
 
 
 def _unavailable(error: SQLAlchemyError) -> UnavailableError:
-    line = str(getattr(error, "orig", None) or error).splitlines()[0]
-    return UnavailableError(f"release ledger does not answer: {line}")
+    return away("release ledger does not answer", error)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError as AlreadyThere
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import NANOSECONDS, Clock, LiveClock, to_rfc3339
+from core.database.transactions import away
 from core.digest import digest_value
 from core.errors import BadInputError, UnavailableError
 from serving.release.attached import NO_SUCH_VERSION, no_such_version, why
@@ -227,5 +228,4 @@ def settle(connection: sa.Connection, model_name: str, version: str, state: Requ
 
 
 def _unavailable(error: SQLAlchemyError) -> UnavailableError:
-    line = str(getattr(error, "orig", None) or error).splitlines()[0]
-    return UnavailableError(f"the requests for reviews cannot be read or written: {line}")
+    return away("the requests for reviews cannot be read or written", error)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.crash_points import reach
+from core.database.transactions import away
 from core.digest import digest_value
 from core.errors import BadInputError, IntegrityError, RefusedError, TidegateError, UnavailableError
 from core.logging import get_logger
@@ -89,8 +90,7 @@ def watch_once(
     except MlflowException as error:
         raise UnavailableError(f"the registry does not answer: {why(error)}") from error
     except SQLAlchemyError as error:
-        line = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise UnavailableError(f"the reviews cannot be read or written: {line}") from error
+        raise away("the reviews cannot be read or written", error) from error
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from core.database.transactions import of_one_moment
 from trading.ledger import tables
 
 Probabilities = tuple[float, float, float]  # short, flat, long
@@ -80,10 +81,7 @@ def read_steps(engine: sa.Engine, strategy: str, since_ns: int) -> list[Decision
     decided at one time, the decision counts once: that of the session with alternatives, else of the oldest one.
     """
     with engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            connection = connection.execution_options(isolation_level="REPEATABLE READ")
-        else:
-            connection.exec_driver_sql("BEGIN")  # sqlite3 begins none by itself before a SELECT
+        connection = of_one_moment(connection)
         sessions = connection.execute(
             sa.select(tables.sessions.c.session_id, tables.sessions.c.instruments)
             .where(tables.sessions.c.strategy == strategy)
