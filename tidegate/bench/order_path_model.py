@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from core.digest import digest_bytes, digest_file
+from core.digest import digest_file
 from core.domain import CLASSES
 from core.errors import BadInputError
 from features.sets import feature_set
 from serving.release.approval import Approval, Decision, Scope
-from serving.release.evidence import MODEL_FILE, WARMUP_FILE, Evidence, Manifest, Rule, Verdict, verify_package
+from serving.release.evidence import MODEL_FILE, WARMUP_FILE, Manifest
 from serving.session import INPUT_NAME, OUTPUT_NAME
 from serving.store import ModelStore
+from tidegate.bench.made_evidence import complete_package
 
 STRATEGY = "tidegate-bench"
 FEATURE_SET = "bars"
@@ -55,19 +56,7 @@ def publish_bench_model(root: Path, folder: Path) -> str:
         parameters={"steepness": _STEEPNESS},
     )
     words = "Fitted to nothing: a benchmark's model, approved for its own folder."
-    nothing = digest_bytes(b"")
-    Evidence(
-        model_digest=manifest.model_digest,
-        manifest_digest=manifest.save(folder),
-        data_digest=nothing,
-        feature_digest=manifest.feature_digest,
-        code_digests={},
-        environment_digest=nothing,
-        git_commit="",
-        out_of_sample={},
-        verdict=Verdict.of(Rule(rule="benchmark", passed=True, value=None, limit=None, words=words)),
-    ).save(folder)
-    package = verify_package(folder)
+    package = complete_package(folder, manifest, "benchmark", words)
     store = ModelStore(root)
     store.add(package)
     values: dict[str, Any] = {

@@ -16,13 +16,10 @@ from serving.release.approvals import ApprovalLedger, approve
 from serving.release.evidence import (
     MODEL_FILE,
     WARMUP_FILE,
-    Evidence,
     Manifest,
-    Rule,
-    Verdict,
     VerifiedPackage,
-    verify_package,
 )
+from tidegate.bench.made_evidence import complete_package
 
 FEATURES = 60
 _ROWS = 4000
@@ -83,19 +80,7 @@ def write_tree_model(folder: Path, *, strategy: str, seed: int, rounds: int = 10
         parameters={"rounds": rounds, "maximum_depth": depth},
     )
     words = "Fitted to made rows: a model for a benchmark or a drill, approved for its own folder."
-    nothing = digest_bytes(b"")
-    Evidence(
-        model_digest=manifest.model_digest,
-        manifest_digest=manifest.save(folder),
-        data_digest=nothing,
-        feature_digest=manifest.feature_digest,
-        code_digests={},
-        environment_digest=nothing,
-        git_commit="",
-        out_of_sample={},
-        verdict=Verdict.of(Rule(rule="made", passed=True, value=None, limit=None, words=words)),
-    ).save(folder)
-    return verify_package(folder)
+    return complete_package(folder, manifest, "made", words)
 
 
 def approved(packages: list[VerifiedPackage], folder: Path) -> list[Approval]:

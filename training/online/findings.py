@@ -59,7 +59,7 @@ def findings_of(database: sa.Engine | str, comparison: Comparison, rules: Online
 
 
 @dataclass(frozen=True)
-class _Paths:
+class Paths:
     """Both versions over the compared steps that are over: index into the steps, returns and costs, float64 [M]."""
 
     steps: tuple[int, ...]
@@ -71,9 +71,11 @@ class _Paths:
         return np.array(self.challenger.returns) - np.array(self.champion.returns)
 
 
-def found(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules) -> Findings:
-    """Return the findings of decision steps, oldest first."""
-    paths = follow_both(steps, comparison, rules)
+def found(
+    steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules, paths: Paths | None = None
+) -> Findings:
+    """Return the findings of decision steps, oldest first; ``paths`` are those of ``follow_both``, if known."""
+    paths = paths or follow_both(steps, comparison, rules)
     settings = rules.settings
     size = rules.block_steps
     count = len(paths.steps) // size
@@ -101,7 +103,7 @@ def found(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules)
     )
 
 
-def follow_both(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules) -> _Paths:
+def follow_both(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules) -> Paths:
     """Let both versions trade from the first decision that both of them answered."""
     champion, challenger = (
         CounterfactualPath(comparison.strategy, digests, rules.sizing, rules.limits)
@@ -122,7 +124,7 @@ def follow_both(steps: list[DecisionStep], comparison: Comparison, rules: Online
         champion.mark(step, steps[index + 1].instruments, paid[0])
         challenger.mark(step, steps[index + 1].instruments, paid[1])
         over.append(index)
-    return _Paths(tuple(over), champion, challenger)
+    return Paths(tuple(over), champion, challenger)
 
 
 def _pairs(step: DecisionStep, both: set[str]) -> int:
@@ -131,7 +133,7 @@ def _pairs(step: DecisionStep, both: set[str]) -> int:
 
 
 def _counts(
-    steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules, begin: int, paths: _Paths
+    steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules, begin: int, paths: Paths
 ) -> tuple[int, int]:
     """Return the paired decisions since the step began whose outcome is known, and those still open."""
     both = {comparison.champion, comparison.challenger}
@@ -215,7 +217,7 @@ def _figures(
     arm: Arm,
     digest: str,
     path: CounterfactualPath,
-    paths: _Paths,
+    paths: Paths,
     steps: list[DecisionStep],
     begin: int,
     classes: dict[tuple[int, str], int],

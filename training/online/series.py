@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.online.decisions import DecisionStep
-from training.online.findings import calibration_rows, follow_both, known_classes
+from training.online.findings import Paths, calibration_rows, follow_both, known_classes
 from training.online.rules import Comparison, OnlineRules
 from training.statistics.sequential.calibration import calibration_process
 from training.statistics.sequential.mean import confidence_sequence, e_process
@@ -50,12 +50,14 @@ class ComparisonSeries:
     high: Array
 
 
-def series_of(steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules) -> ComparisonSeries | None:
+def series_of(
+    steps: list[DecisionStep], comparison: Comparison, rules: OnlineRules, paths: Paths | None = None
+) -> ComparisonSeries | None:
     """Return how a comparison went over decision steps, oldest first.
 
-    None before the first step that both versions answered is over.
+    None before the first step that both versions answered is over. ``paths`` are those of ``follow_both``, if known.
     """
-    paths = follow_both(steps, comparison, rules)
+    paths = paths or follow_both(steps, comparison, rules)
     if not paths.steps:
         return None
     size = rules.block_steps

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from core.database.transactions import away
 from core.errors import UnavailableError
 from serving.release.advance import Watch
 from serving.release.effects import policy_of
@@ -14,7 +15,7 @@ from serving.release.findings import Findings
 from serving.release.states import Release, TransitionRecord
 from trading.ledger.tables import decisions, sessions
 from training.online.decisions import read_steps
-from training.online.findings import findings_of, found
+from training.online.findings import findings_of, follow_both, found
 from training.online.page import Chapter
 from training.online.rules import Comparison, OnlineRules
 from training.online.series import series_of
@@ -93,8 +94,9 @@ def chapter_of(
         ]
     except DBAPIError as error:
         raise _away(error) from error
-    series = series_of(steps, comparison, rules)
-    findings = found(steps, comparison, rules) if series is not None else None
+    paths = follow_both(steps, comparison, rules)  # the costly part, for both
+    series = series_of(steps, comparison, rules, paths)
+    findings = found(steps, comparison, rules, paths) if series is not None else None
     return Chapter(release, history, policy, findings, series, confidence)
 
 
@@ -118,4 +120,4 @@ def first_decision_after(engine: sa.Engine, strategy: str) -> int:
 
 
 def _away(error: DBAPIError) -> UnavailableError:
-    return UnavailableError(f"the trader's ledger does not answer: {str(error.orig or error).splitlines()[0]}")
+    return away("the trader's ledger does not answer", error)
